@@ -1,0 +1,87 @@
+"""Execute chapters from their sources: `python book/execute.py [07 ...]` writes book/07-*.ipynb from book/07-*.md.
+
+The source decides: cells and tags come from the Markdown, outputs from a fresh kernel in the chapter's folder. What
+differs between two runs or two machines (timestamps, ids, tracebacks, versions) is left out, so that a diff shows only
+what changed. A chapter that fails keeps its old notebook.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
+from rules import sources
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
+}
+
+
+def execute(source: Path, timeout: int = 300) -> nbformat.NotebookNode:
+    """The executed, normalised notebook of one MyST `source`; nbclient's CellExecutionError where a cell fails."""
+    notebook = jupytext.read(source, fmt="md:myst")
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", record_timing=False,
+                            coalesce_streams=True, store_widget_state=False,
+                            resources={"metadata": {"path": str(source.parent)}})
+    client.execute()
+    return normalise(notebook)
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Leave out, in place, what differs between runs and machines; ids follow from the cells' sources."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen = {}
+    for cell in notebook.cells:
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":   # asked for by the tag raises-exception; the traceback names folders
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+            if "metadata" in output:
+                output.metadata = nbformat.from_dict({})
+    return notebook
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a valid notebook under a temporary name, then rename it."""
+    nbformat.validate(notebook)
+    temporary = path.with_name(path.name + ".tmp")
+    nbformat.write(notebook, temporary)
+    temporary.replace(path)
+
+
+def main(names: list[str], folder: Path) -> int:
+    """Execute the chapters whose file names start with one of `names` (default: all): 1 if one failed, 2 for a bad name."""
+    chosen = [path for path in sources(folder) if not names or any(path.name.startswith(name) for name in names)]
+    for name in names:
+        if not any(path.name.startswith(name) for path in chosen):
+            print(f"no chapter starts with {name!r}; there are: {', '.join(path.stem for path in sources(folder))}",
+                  file=sys.stderr)
+            return 2
+    failed = False
+    for source in chosen:
+        start = time.perf_counter()
+        try:
+            write(execute(source), source.with_suffix(".ipynb"))
+        except (CellExecutionError, CellTimeoutError) as error:
+            failed = True
+            print(f"{source.name} failed; its notebook is left as it was\n{error}", file=sys.stderr)
+        else:
+            print(f"{source.name}: {time.perf_counter() - start:.0f} s", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")              # as `make test` executes them
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")      # the kernel of this Python, not of another one
+    sys.exit(main(sys.argv[1:], Path(__file__).resolve().parent))

@@ -1,0 +1,70 @@
+"""What the judging network sees in a set of images, remembered on disk for sets that do not change."""
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ..data import ImageSet, to_float
+from ..data.cifar10 import data_root
+from ..errors import TinygenError
+from ..models import write_atomically
+
+
+@dataclass
+class Judged:
+    """Features (N, D) float32 and the most likely class of every head {head: (N,) int64}, on the CPU."""
+
+    features: Tensor
+    predicted: dict[str, Tensor]
+
+    def __getitem__(self, rows) -> "Judged":
+        return Judged(self.features[rows], {head: classes[rows] for head, classes in self.predicted.items()})
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@torch.no_grad()
+def judge_images(judge: nn.Module, images: Tensor, batch_size: int = 250) -> Judged:
+    """uint8 (N, 3, 32, 32) on any device -> what `judge` (a Classifier, put in eval mode) sees in them."""
+    device = next(judge.parameters()).device
+    judge.eval()
+    features, predicted = [], {head: [] for head in judge.heads}
+    for part in images.split(batch_size):
+        features.append(judge.features(to_float(part.to(device))))             # (B, D)
+        for head, logits in judge.split(judge.logits(features[-1])).items():
+            predicted[head].append(logits.argmax(dim=1).cpu())
+        features[-1] = features[-1].float().cpu()
+    return Judged(torch.cat(features), {head: torch.cat(parts) for head, parts in predicted.items()})
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 (hexadecimal) of every tensor of the model, with its name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def judge_set(judge: nn.Module, data: ImageSet, batch_size: int = 250, root: str | Path | None = None) -> Judged:
+    """`judge_images` of a whole set, kept in a file named after the SHA-256 of the judge's weights and of the data.
+
+    The file lies under the data root (`root`, as in `tinygen.data.load`). A damaged file is computed again; where
+    nothing can be written, nothing is kept.
+    """
+    path = data_root(root) / "judged" / f"{weights_sha256(judge)[:20]}-{data.sha256()[:20]}.safetensors"
+    with contextlib.suppress(OSError, SafetensorError, KeyError):
+        tensors = load_file(path)
+        return Judged(tensors["features"], {head: tensors[f"predicted.{head}"] for head in judge.heads})
+    judged = judge_images(judge, data.images, batch_size)
+    tensors = {"features": judged.features}
+    tensors |= {f"predicted.{head}": classes for head, classes in judged.predicted.items()}
+    with contextlib.suppress(TinygenError):
+        write_atomically(path, save(tensors))
+    return judged

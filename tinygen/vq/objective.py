@@ -1,0 +1,117 @@
+"""The VQGAN objective (Esser et al. 2021, arXiv:2012.09841): reconstruct, look alike, and fool a critic of patches."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data import Batch, Batches
+from ..features import PerceptualLoss
+from ..gan import PatchDiscriminator, discriminator_loss, generator_loss
+from .usage import count_codes, perplexity, usage
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_weight: Tensor, maximum: float = 1.0) -> Tensor:
+    """|grad of the reconstruction loss| / |grad of the adversarial loss| at the last layer, clamped to [0, maximum].
+
+    Equation 7 of arXiv:2012.09841, in float32: it lets both losses pull equally hard at the decoder.
+    """
+    by_reconstruction, = torch.autograd.grad(reconstruction, last_weight, retain_graph=True)
+    by_adversary, = torch.autograd.grad(adversarial, last_weight, retain_graph=True)
+    ratio = by_reconstruction.float().norm() / (by_adversary.float().norm() + 1e-6)
+    return ratio.clamp(0.0, maximum).detach()
+
+
+class VQGANObjective(nn.Module):
+    """Trains a first stage (VQAutoencoder or KLAutoencoder); with `adversarial_weight` 0 it is the plain VQ-VAE or VAE.
+
+    Args:
+        model: the first stage.
+        perceptual: frozen classifier for the perceptual loss, or None.
+        pixel_weight, perceptual_weight: weights of the mean squared error and of the perceptual distance.
+        commitment_weight, codebook_weight, kl_weight: weights of what the first stage returns. The KL is in nats per
+            image and is divided by the number of pixel values, so that it is commensurate with the mean squared error.
+        adversarial_weight: the generator's adversarial loss is multiplied by this, the adaptive weight and a ramp.
+        adversarial_start, adversarial_full: fractions of the run between which the ramp grows from 0 to 1. The
+            discriminator itself learns from the first step on, so that it never meets the decoder unprepared.
+        adaptive_maximum: upper bound of the adaptive weight.
+        discriminator_channels, discriminator_layers: see PatchDiscriminator.
+    """
+
+    def __init__(self, model: nn.Module, perceptual: nn.Module | None = None, *, pixel_weight: float = 1.0,
+                 perceptual_weight: float = 0.0, commitment_weight: float = 0.25, codebook_weight: float = 1.0,
+                 kl_weight: float = 1e-2, adversarial_weight: float = 0.0, adversarial_start: float = 0.2,
+                 adversarial_full: float = 0.5, adaptive_maximum: float = 1.0, discriminator_channels: int = 32,
+                 discriminator_layers: int = 1):
+        super().__init__()
+        if perceptual_weight and perceptual is None:
+            raise ValueError("perceptual_weight needs a perceptual network: name one in the recipe")
+        self.model = model
+        self.perceptual = PerceptualLoss(perceptual) if perceptual_weight else None
+        self.discriminator = PatchDiscriminator(discriminator_channels, discriminator_layers) if adversarial_weight else None
+        self.pixel_weight, self.perceptual_weight = pixel_weight, perceptual_weight
+        self.latent_weights = {"commitment": commitment_weight, "codebook": codebook_weight, "kl": kl_weight}
+        self.adversarial_weight, self.adaptive_maximum = adversarial_weight, adaptive_maximum
+        self.adversarial_start, self.adversarial_full = adversarial_start, adversarial_full
+        if hasattr(model, "codebook_size"):
+            self.register_buffer("epoch_counts", torch.zeros(model.codebook_size))
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """The autoencoder's parameters and, where there is one, the discriminator's."""
+        groups = {"autoencoder": list(self.model.parameters())}
+        return groups | ({"discriminator": list(self.discriminator.parameters())} if self.discriminator else {})
+
+    def batches(self, data, **options) -> Batches:
+        """Images, augmented."""
+        batches = Batches(data, **options)
+        self.steps_per_epoch = batches.steps_per_epoch
+        return batches
+
+    def ramp(self, fraction: float) -> float:
+        """Share of the adversarial weight that is in force after `fraction` of the run."""
+        width = max(self.adversarial_full - self.adversarial_start, 1e-9)
+        return min(1.0, max(0.0, (fraction - self.adversarial_start) / width))
+
+    def losses(self, batch: Batch, progress) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """First the autoencoder's loss, then the discriminator's on the same images."""
+        x = batch.images                                                                    # (B, 3, S, S)
+        reconstruction, extra = self.model(x, progress.generator)
+        reconstruction = reconstruction.float()
+        terms = {"mse": F.mse_loss(reconstruction, x)}
+        loss = self.pixel_weight * terms["mse"]
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(reconstruction, x).mean()
+            loss = loss + self.perceptual_weight * terms["perceptual"]
+        scalars = dict(terms) | {"psnr": -10 * torch.log10(terms["mse"].detach() / 4)}      # range 2, so peak^2 = 4
+        if self.discriminator is not None and (ramp := self.ramp(progress.fraction)) > 0:
+            self.discriminator.requires_grad_(False)
+            adversarial = generator_loss("hinge", self.discriminator(reconstruction).float())
+            weight = adaptive_weight(loss, adversarial, self.model.decoder.last_weight, self.adaptive_maximum)
+            loss = loss + self.adversarial_weight * ramp * weight * adversarial
+            self.discriminator.requires_grad_(True)
+            scalars |= {"adversarial": adversarial, "adaptive_weight": weight, "ramp": torch.tensor(ramp)}
+        if "codes" in extra:
+            scalars |= self.count(extra.pop("codes"), progress)
+        for name, value in extra.items():
+            share = x[0].numel() if name == "kl" else 1
+            loss = loss + self.latent_weights[name] / share * value
+            scalars[name] = value
+        yield "autoencoder", loss, scalars
+        if self.discriminator is not None:
+            real, fake = self.discriminator(torch.cat([x, reconstruction.detach()])).float().chunk(2)
+            loss = discriminator_loss("hinge", real, fake)
+            yield "discriminator", loss, {"discriminator": loss, "logits_real": real.mean(), "logits_fake": fake.mean()}
+
+    @torch.no_grad()
+    def count(self, codes: Tensor, progress) -> dict[str, Tensor]:
+        """Usage and perplexity since the epoch began."""
+        if progress.step % self.steps_per_epoch == 0:
+            self.epoch_counts.zero_()
+        self.epoch_counts += count_codes(codes, len(self.epoch_counts))
+        return {"usage": usage(self.epoch_counts), "perplexity": perplexity(self.epoch_counts)}
+
+    def preview(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Ten originals above their reconstructions, (20, 3, S, S)."""
+        images = batch.images[:10]
+        return torch.cat([images, model.reconstruct(images)])
