@@ -12,7 +12,6 @@ JOBS ?= 2
 PY := .venv/bin/python
 STAMP := .venv/.installed
 NOTEBOOKS := $(wildcard book/*.ipynb)
-export JUPYTER_PREFER_ENV_PATH := 1
 
 .PHONY: help setup demo test unit notebooks lab book lock clean
 help:

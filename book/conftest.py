@@ -1,5 +1,5 @@
-"""One thread for torch: processes that compete for the cores are slower than processes that share them."""
+"""For nbval: the same environment as book/execute.py."""
 
-import os
+from kernels import prepare
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+prepare()

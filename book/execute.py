@@ -6,7 +6,6 @@ what changed. A chapter that fails keeps its old notebook.
 """
 
 import hashlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
+from kernels import prepare
 from rules import sources
 
 METADATA = {
@@ -61,13 +61,14 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def main(names: list[str], folder: Path) -> int:
-    """Execute the chapters whose file names start with one of `names` (default: all): 1 if one failed, 2 for a bad name."""
+    """Execute the chapters whose names start with one of `names` (default: all): 1 if one failed, 2 for a bad name."""
     chosen = [path for path in sources(folder) if not names or any(path.name.startswith(name) for name in names)]
     for name in names:
         if not any(path.name.startswith(name) for path in chosen):
             print(f"no chapter starts with {name!r}; there are: {', '.join(path.stem for path in sources(folder))}",
                   file=sys.stderr)
             return 2
+    prepare()
     failed = False
     for source in chosen:
         start = time.perf_counter()
@@ -82,6 +83,4 @@ def main(names: list[str], folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")              # as `make test` executes them
-    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")      # the kernel of this Python, not of another one
     sys.exit(main(sys.argv[1:], Path(__file__).resolve().parent))

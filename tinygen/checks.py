@@ -11,11 +11,11 @@ LOOSEST = 0.25   # a tolerance of more than a quarter of what is compared would 
 def check(label: str, a, b, tol: float = 1e-6, scale: float | None = None) -> None:
     """Assert that two independently computed values of the equation `label` agree, and print one line that says so.
 
-    `a`, `b`: SymPy expressions or matrices, whose difference must simplify to 0; or numbers, arrays or tensors of one
-    shape, equal within the absolute `tol` in every element. `scale`: the size of the terms behind two values that
-    should both vanish (default: the largest magnitude in `a` and `b`). Raises AssertionError with both numbers where they
-    differ; ValueError for a check that could not fail: one object given twice, NaN or infinity, shapes that differ,
-    `tol` above a quarter of `scale`.
+    `a`, `b`: SymPy expressions or matrices, whose difference must simplify to 0; or numbers, arrays or tensors of
+    one shape, equal within the absolute `tol` in every element. `scale`: the size of the terms behind two values that
+    should both vanish (default: the largest magnitude of `a` and `b`). Raises AssertionError with both numbers where
+    they differ; ValueError for a check that could not fail: one object given twice, NaN or infinity, shapes that
+    differ, `tol` above a quarter of `scale`.
     """
     _check_label(label)
     if _is_symbolic(a, b):
@@ -85,8 +85,9 @@ def _check_symbolic(label, a, b) -> None:
     import sympy   # half a second that only symbolic checks should pay
 
     a, b = sympy.sympify(a), sympy.sympify(b)
-    if getattr(a, "shape", ()) != getattr(b, "shape", ()):
-        raise ValueError(f"{label}: the shapes {a.shape} and {b.shape} differ")
+    shapes = [getattr(value, "shape", ()) for value in (a, b)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{label}: the shapes {shapes[0]} and {shapes[1]} differ")
     if a.has(sympy.nan, sympy.zoo, sympy.oo) or b.has(sympy.nan, sympy.zoo, sympy.oo):
         raise ValueError(f"{label}: NaN or infinity in {a} or {b}")
     difference = sympy.simplify(a - b)

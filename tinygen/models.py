@@ -3,6 +3,7 @@
 Nothing is pickled, the weights are verified by SHA-256 on load, and both files are written to a temporary name and renamed.
 """
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -50,7 +51,7 @@ def call(function: Callable, arguments: Mapping[str, Any], where: str, **context
             raise TinygenError(f"{where}: unknown key {key!r}{nearest(key, known)}")
     try:
         return function(**context, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise TinygenError(f"{where}: {error}") from error
 
 
@@ -74,7 +75,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise TinygenError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):                                  # gone already, or the folder never was
+            temporary.unlink()
 
 
 def save_model(folder: str | Path, model: nn.Module, kind: str, config: Mapping[str, Any], info: Mapping[str, Any],
@@ -119,6 +121,9 @@ def read_facts(name: str | Path) -> dict[str, Any]:
         facts = json.loads(path.read_text())
         if facts["format"] != FORMAT:
             raise TinygenError(f"{path} has format {facts['format']}, this tinygen reads {FORMAT}; use the tinygen that wrote it")
+        for key, kind in {"kind": str, "config": dict, "sha256": str, "info": dict}.items():
+            if not isinstance(facts[key], kind):
+                raise TypeError(f"{key} is not of type {kind.__name__}")
         return {key: facts[key] for key in ("kind", "config", "sha256", "info")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TinygenError(f"{path} is not a tinygen model description ({error}); train the model again") from error

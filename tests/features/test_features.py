@@ -22,7 +22,8 @@ def stripes(n=64):
     pictures = torch.stack([(vertical if label else horizontal) + 100 * bright
                             for label, bright in zip(labels.tolist(), light.tolist(), strict=True)])
     pictures = pictures[:, None].expand(n, 3, 32, 32).to(torch.uint8).contiguous()
-    return ImageSet("stripes:train", pictures, labels, ("across", "down"), ("",) * n, light[:, None], {"light": ("dark", "bright")})
+    return ImageSet("stripes:train", pictures, labels, ("across", "down"), ("",) * n, light[:, None],
+                    {"light": ("dark", "bright")})
 
 
 @pytest.mark.parametrize("arch, sizes, channels", [("plain", [32, 16, 8, 4], [8, 16, 32, 32]),

@@ -12,22 +12,22 @@ from tinygen.errors import TinygenError
 
 
 def seeded_generator(*key: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A `torch.Generator` seeded from several non-negative integers, such as (seed, step, rank); near keys give unrelated streams."""
+    """A `torch.Generator` seeded from non-negative integers such as (seed, step, rank); near keys give unrelated streams."""
     words = np.random.SeedSequence(key).generate_state(2)
     return torch.Generator(device).manual_seed(int(words[0]) << 31 ^ int(words[1]))
 
 
 @dataclass
 class Batch:
-    """One rank's share of a batch: `images` float (B, 3, 32, 32) in [-1, 1], or cached rows of another shape."""
+    """One rank's share of a batch."""
 
-    images: Tensor
+    images: Tensor  # float (B, 3, 32, 32) in [-1, 1], or rows of a cache
     labels: Tensor  # int64 (B,)
     index: Tensor   # int64 (B,), rows of the ImageSet
 
 
 class Batches:
-    """Batch number `step`, for any step >= 0, as a pure function of (seed, step, rank): a resumed run needs the step only.
+    """Batch number `step` (>= 0) is a pure function of (seed, step, rank): a resumed run needs the step only.
 
     An epoch is N // batch_size steps over one permutation (what is left of it is dropped); the permutation comes from
     (seed, epoch), the augmentation from (seed, step, rank), both drawn on the CPU so that every device sees the same data.
@@ -41,7 +41,8 @@ class Batches:
         if not 1 <= batch_size <= len(data):
             raise TinygenError(f"batch_size {batch_size} does not fit {data.name}: choose 1 to {len(data)}")
         if batch_size % world_size:
-            raise TinygenError(f"batch_size {batch_size} cannot be shared by {world_size} processes: choose a multiple of {world_size}")
+            raise TinygenError(f"batch_size {batch_size} cannot be shared by {world_size} processes: "
+                               f"choose a multiple of {world_size}")
         if not 0 <= shift < data.images.shape[-1]:
             raise TinygenError(f"shift {shift} is out of range: choose 0 to {data.images.shape[-1] - 1} pixels")
         self.data, self.batch_size, self.seed, self.flip, self.shift = data, batch_size, seed, flip, shift
@@ -80,15 +81,16 @@ class Batches:
 class CachedBatches(Batches):
     """`Batches` over something computed once from every image, such as latents or codes.
 
-    `cache` is (V, N, ...): V variants (plain, then flipped) of the N rows of `data`. With `flip` each row is taken from a
-    variant drawn at random, else from the first. `images` of a batch is (B, ...) in the type of the cache.
+    `cache` is (V, N, ...): V variants (plain, then flipped) of the N rows of `data`. With `flip` each row is taken
+    from a variant drawn at random, else from the first. `images` of a batch is (B, ...) in the type of the cache.
     """
 
-    def __init__(self, data: ImageSet, cache: Tensor, batch_size: int, *, seed: int = 0, flip: bool = True, shift: int = 0,
-                 rank: int = 0, world_size: int = 1):
+    def __init__(self, data: ImageSet, cache: Tensor, batch_size: int, *, seed: int = 0, flip: bool = True,
+                 shift: int = 0, rank: int = 0, world_size: int = 1):
         super().__init__(data, batch_size, seed=seed, flip=flip, rank=rank, world_size=world_size)
         if cache.dim() < 2 or cache.shape[1] != len(data):
-            raise TinygenError(f"a cache of shape {tuple(cache.shape)} is not (V, {len(data)}, ...): compute it again from {data.name}")
+            raise TinygenError(f"a cache of shape {tuple(cache.shape)} is not (V, {len(data)}, ...): "
+                               f"compute it again from {data.name}")
         if shift:
             raise TinygenError("cached batches cannot be shifted: set shift to 0, or train on images")
         self.cache = cache

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from tinygen.errors import TinygenError, nearest
 
-OBJECTS = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "crescent", "diamond", "arrow", "flower", "cloud")
+OBJECTS = ("circle", "square", "triangle", "star", "heart", "ring",
+           "cross", "crescent", "diamond", "arrow", "flower", "cloud")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white", "black")
 SIZES = ("small", "medium", "large")
 POSITIONS = ("centre", "left", "right", "top", "bottom")
@@ -45,6 +46,7 @@ def parse_caption(text: str) -> Tensor:
     before, after = words[:things[0]], words[things[0] + 1:]
     where = {"object": [words[things[0]]], "colour": before, "size": before,
              "position": after, "background": after, "texture": after}
-    factors = [next((names.index(word) for word in where[name] if word in names), -1) for name, names in FACTOR_NAMES.items()]
+    factors = [next((names.index(word) for word in where[name] if word in names), -1)
+               for name, names in FACTOR_NAMES.items()]
     factors[3] = max(factors[3], 0)
     return torch.tensor(factors)

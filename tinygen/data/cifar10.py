@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def data_root(root: str | Path | None = None) -> Path:
 def load_cifar10(split: str = "train", root: str | Path | None = None) -> ImageSet:
     """50,000 (train) or 10,000 (test) images; label = class; captions such as "a photo of a cat".
 
-    The first call looks for a copy, or fetches one, and packs it into the data root. TinygenError if there is none to be had.
+    The first call looks for a copy, or fetches one, and packs it into the data root. TinygenError if none can be had.
     """
     packed = data_root(root) / PACKED
     tried = []
@@ -51,7 +51,7 @@ def load_cifar10(split: str = "train", root: str | Path | None = None) -> ImageS
         pack(packed, tried)
         arrays = read_packed(packed, split)
     images, labels = arrays
-    captions = tuple(f"a photo of {'an' if CLASSES[k][0] in 'aeiou' else 'a'} {CLASSES[k]}" for k in range(len(CLASSES)))
+    captions = tuple(f"a photo of {'an' if name[0] in 'aeiou' else 'a'} {name}" for name in CLASSES)
     labels = torch.from_numpy(labels.astype(np.int64))
     return ImageSet(f"cifar10:{split}", torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels, CLASSES,
                     tuple(captions[k] for k in labels.tolist()), torch.empty(len(labels), 0, dtype=torch.int64), {})
@@ -78,11 +78,12 @@ def pack(packed: Path, tried: list[str]) -> None:
             arrays = {f"{split}_{kind}": verify(f"{split}_{kind}", array)
                       for split, pair in decoded.items() for kind, array in zip(("images", "labels"), pair)}
         except (OSError, ValueError, KeyError, DownloadError) as error:
-            tried.append(f"{name}: {error}")
+            tried.append(f"{name}: {' '.join(str(error).split())}")
             continue
         write(packed, arrays)
         return
-    raise TinygenError(f"CIFAR-10 could not be had ({'; '.join(tried)}): put one of {', '.join(BY_HAND)} into {packed.parent}")
+    raise TinygenError(f"CIFAR-10 could not be had ({'; '.join(tried)}): "
+                       f"put one of {', '.join(BY_HAND)} into {packed.parent}")
 
 
 def write(packed: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -90,15 +91,17 @@ def write(packed: Path, arrays: dict[str, np.ndarray]) -> None:
     partial = packed.with_name(f"{PACKED}.{os.getpid()}.part")
     try:
         packed.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(arrays))
-        os.replace(partial, packed)
-    except (OSError, SafetensorError) as error:
-        raise TinygenError(f"cannot write {packed} ({error}): free some space, or set TINYGEN_DATA to a folder that can be written") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        try:
+            partial.write_bytes(save(arrays))
+            os.replace(partial, packed)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise TinygenError(f"cannot write {packed} ({error}): free some space, "
+                           "or set TINYGEN_DATA to a folder that can be written") from error
 
 
-def sources(root: Path) -> Iterator[tuple[str, callable]]:
+def sources(root: Path) -> Iterator[tuple[str, Callable[[], dict]]]:
     """What to try, in order: (name, function that gives the decoded arrays)."""
     for folder in (root, Path("data")):
         for name, decode in BY_HAND.items():

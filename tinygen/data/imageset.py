@@ -48,5 +48,5 @@ class ImageSet:
                        captions=tuple(self.captions[i] for i in rows.tolist()))
 
     def sha256(self) -> str:
-        """SHA-256 (hexadecimal) of the images as (N, 32, 32, 3) bytes in C order: names the data, whatever the machine."""
+        """SHA-256 (hexadecimal) of the images as (N, 32, 32, 3) bytes in C order: it names the data."""
         return hashlib.sha256(self.images.cpu().permute(0, 2, 3, 1).contiguous().numpy().data).hexdigest()

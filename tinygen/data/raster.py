@@ -1,7 +1,7 @@
 """Anti-aliased silhouettes in integer arithmetic: the same bytes on every machine.
 
-A sprite is one (object, radius, angle). It is tested once on a grid of SUB x SUB points a pixel, then averaged over boxes
-of one pixel (its coverage) and of several (its blur, from which shadows and bevels are made). Placing a sprite at any
+A sprite is one (object, radius, angle). It is tested once on a grid of SUB x SUB points a pixel, then averaged over
+boxes of one pixel (its coverage) and of several (its blur, from which shadows and bevels are made). Placing a sprite at any
 quarter of a pixel is then one look-up a pixel.
 """
 
@@ -12,12 +12,13 @@ WINDOW = 128   # grid points a side of a sprite: 32 pixels
 UNIT = 1024    # a silhouette fits a circle of this radius, about
 BLUR = 12      # grid points a side of the blurring box: 3 pixels
 
-# 4096 * cos and sin of 0, 4, 8, ... 32 degrees
-COS = np.array([4096, 4086, 4056, 4006, 3937, 3849, 3742, 3617, 3474])
-SIN = np.array([0, 286, 570, 852, 1129, 1401, 1666, 1923, 2171])
+# 4096 * cos and sin of 0, 4, 8, 12 degrees
+COS = (4096, 4086, 4056, 4006)
+SIN = (0, 286, 570, 852)
 
 # corners on a circle of radius UNIT, y down
-STAR = ((0, -1024), (241, -331), (974, -316), (389, 127), (602, 828), (0, 410), (-602, 828), (-389, 127), (-974, -316), (-241, -331))
+STAR = ((0, -1024), (241, -331), (974, -316), (389, 127), (602, 828), (0, 410),
+        (-602, 828), (-389, 127), (-974, -316), (-241, -331))
 PETALS = ((0, -640), (609, -198), (376, 518), (-376, 518), (-609, -198))
 
 
@@ -67,13 +68,13 @@ def silhouette(name, x, y):
             petals = np.logical_or.reduce([disc(x, y, cx, cy, 405) for cx, cy in PETALS])
             return (petals | disc(x, y, 0, 0, 420)) & ~disc(x, y, 0, 0, 210)
         case "cloud":
-            puffs = disc(x, y, -560, 200, 440) | disc(x, y, -60, -160, 600) | disc(x, y, 600, 180, 460)
-            return puffs | box(x, y, -560, 100, 600, 640)
+            puffs = disc(x, y, -570, 210, 430) | disc(x, y, -130, -230, 570) | disc(x, y, 560, 120, 520)
+            return puffs | box(x, y, -570, 100, 560, 640)
     raise ValueError(name)
 
 
 def boxed(values, width):
-    """Sums over the width x width boxes around each point: integers (W, W) -> (W, W); what is near the border must be 0."""
+    """Sums over the width x width boxes around each point: integers (W, W) -> (W, W), 0 near the border."""
     for _ in range(2):
         total = np.cumsum(values, axis=0)
         total[width:] -= total[:-width].copy()
@@ -84,13 +85,13 @@ def boxed(values, width):
 def sprite_bank(names, objects, radii, angles):
     """Coverage (0 ... 16) and blur (0 ... 255) of S sprites, each uint8 (S, WINDOW, WINDOW).
 
-    names: of the objects; objects, radii (grid points) and angles (steps of 4 degrees, -8 ... 8): integers (S,).
+    names: of the objects; objects, radii (grid points) and angles (steps of 4 degrees, -3 ... 3): integers (S,).
     """
     grid = 2 * np.arange(WINDOW) - WINDOW + 1  # twice the distance to the middle
     x, y = grid[None, :], grid[:, None]
     coverage, blur = np.empty((2, len(objects), WINDOW, WINDOW), np.uint8)
     for s, (thing, radius, angle) in enumerate(zip(objects, radii, angles)):
-        cos, sin = COS[abs(angle)], np.sign(angle) * SIN[abs(angle)]
+        cos, sin = COS[abs(angle)], SIN[abs(angle)] * (1 if angle >= 0 else -1)
         scale = 2 * 4096 * radius // UNIT
         mask = silhouette(names[thing], (cos * x + sin * y) // scale, (cos * y - sin * x) // scale)
         coverage[s] = boxed(mask, SUB)

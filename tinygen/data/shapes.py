@@ -12,22 +12,22 @@ from tinygen.errors import TinygenError, nearest
 
 SPLITS = {"train": (20_000, 1), "test": (2_000, 2), "heldout": (2_000, 3)}  # size, seed
 SIZE = 32
-# one pair a column, which never occur in train or test
+# pairs that never occur in train or test: one for every object
 HELD_OUT = (("circle", "green"), ("square", "pink"), ("triangle", "purple"), ("star", "blue"), ("heart", "yellow"),
             ("ring", "red"), ("cross", "orange"), ("crescent", "white"), ("diamond", "cyan"), ("arrow", "black"),
             ("flower", "red"), ("cloud", "purple"))
 OBJECT_RGB = {"red": (226, 56, 58), "orange": (245, 130, 32), "yellow": (252, 208, 44), "green": (52, 158, 82),
               "cyan": (40, 190, 205), "blue": (42, 98, 214), "purple": (130, 62, 178), "pink": (244, 122, 172),
               "white": (246, 246, 242), "black": (42, 44, 54)}
-GROUND_RGB = {"blue": (150, 190, 232), "green": (170, 212, 164), "yellow": (246, 226, 150), "pink": (246, 196, 208),
-              "purple": (196, 178, 228), "orange": (248, 196, 146), "gray": (168, 174, 182), "white": (238, 238, 234),
+GROUND_RGB = {"blue": (138, 180, 228), "green": (160, 204, 156), "yellow": (246, 226, 150), "pink": (246, 196, 208),
+              "purple": (196, 178, 228), "orange": (248, 196, 146), "gray": (168, 174, 182), "white": (234, 234, 230),
               "black": (62, 66, 78)}
 DIFFERENCE = 110      # at least this far apart in RGB
 RADIUS = (21, 30, 39)  # of small, medium, large objects, in quarters of a pixel
 REACH = (34, 28, 20)   # from the centre to left, right, top, bottom, for each size, in quarters of a pixel
 DIRECTION = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])  # (x, y) of each position
 FIELDS = 16            # random words an image
-CONTRAST = {"plain": 0, "gradient": 26, "striped": 11, "checkered": 11, "dotted": 11}  # grey levels
+CONTRAST = {"plain": 0, "gradient": 24, "striped": 11, "checkered": 11, "dotted": 11}  # grey levels
 CHUNK = 100            # images painted at once: they fit the cache
 
 
@@ -89,7 +89,7 @@ def generate_shapes(n: int, seed: int = 1, split: str = "train") -> ImageSet:
         return draw(words[:, field], 2 * reach + 1) - reach  # (n,), -reach ... reach
 
     radius = np.array(RADIUS)[factors[:, 2]] + 2 * jitter(5, 1)
-    sprites, which = np.unique(np.stack([factors[:, 0], radius, jitter(6, 4)]), axis=1, return_inverse=True)
+    sprites, which = np.unique(np.stack([factors[:, 0], radius, jitter(6, 3)]), axis=1, return_inverse=True)
     bank = raster.sprite_bank(captions.OBJECTS, *sprites)
     centre = DIRECTION[factors[:, 3]] * np.array(REACH)[factors[:, 2], None] + np.stack([jitter(7, 3), jitter(8, 3)], 1)
     tint = np.stack([jitter(field, 8) for field in (9, 10, 11)], 1)
@@ -136,7 +136,7 @@ def texture_of(name, bits):
 
 
 def paint(coverage, blur, factors, which, radius, centre, tint, shade, bits):
-    """n images, uint8 (n, 3, 32, 32): the background, the shadow of the object on it, then the object, lit from the top left."""
+    """n images, uint8 (n, 3, 32, 32): the background, on it the object's shadow, then the object, lit from the top left."""
     light = np.empty((len(factors), SIZE, SIZE), np.int32)
     for k, name in enumerate(captions.TEXTURES):
         rows = factors[:, 5] == k

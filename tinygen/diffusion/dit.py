@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinygen.errors import TinygenError
-from tinygen.nn import Attention, sinusoidal_positions_2d, zero_
+from ..errors import TinygenError
+from ..nn import Attention, sinusoidal_positions_2d, zero_
 
 from .unet import ConditionEmbedding
 
@@ -45,8 +45,8 @@ class DiT(nn.Module):
     """Diffusion transformer on patches of the image, with fixed sine and cosine positions.
 
     x (B, in_channels, H, W) with H = W = image_size, noise_level (B,) in [0, 1], labels (B,) int64 (num_classes: none),
-    context (B, L, context_channels), context_mask (B, L) bool, True for the tokens to look at (none: context adds
-    nothing) -> (B, in_channels, H, W), 0 before training. TinygenError for sizes that do not divide.
+    context (B, L, context_channels), context_mask (B, L) bool, True for the tokens to look at (where none is,
+    the context has no effect) -> (B, in_channels, H, W), 0 before training. TinygenError for sizes that do not divide.
     """
 
     def __init__(self, in_channels: int, image_size: int = 8, patch_size: int = 2, channels: int = 128, depth: int = 6,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tinygen.errors import TinygenError
+from ..errors import TinygenError
 
 from .paths import Path, expand
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tinygen.errors import TinygenError, nearest
+from ..errors import TinygenError, nearest
 
 from .parameterisations import check_prediction, from_x0_eps, input_std, to_x0, x0_error_scale
 from .paths import Path, build_path, expand

@@ -6,7 +6,7 @@ x_t = alpha x0 + sigma eps that is two equations in two unknowns, so one formula
 
 from torch import Tensor
 
-from tinygen.errors import TinygenError, nearest
+from ..errors import TinygenError, nearest
 
 PREDICTIONS = ("eps", "x0", "v", "flow", "edm")
 

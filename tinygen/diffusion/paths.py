@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from tinygen.errors import TinygenError, nearest
+from ..errors import TinygenError, nearest
 
 from .schedules import build_schedule
 
@@ -168,7 +168,7 @@ SPACINGS = ("uniform", "trailing", "karras", "log-snr")
 
 
 def time_grid(path: Path, steps: int, spacing: str | None = None, t_start: float = 1.0, sigma_min: float = 0.002,
-              sigma_max: float = 80.0, rho: float = 7.0) -> Tensor:
+              sigma_max: float = 160.0, rho: float = 7.0) -> Tensor:
     """(steps + 1,) float64: decreasing times from t_start to exactly 0, one sampling step between neighbours.
 
     uniform: even in t. trailing: the same, on the grid points i / T of a discrete path (arXiv:2305.08891).

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from tinygen.errors import TinygenError, nearest
+from ..errors import TinygenError, nearest
 
 from .guidance import Denoise
 from .objectives import randn
@@ -26,7 +26,7 @@ Callback = Callable[[int, float, Tensor, Tensor], Tensor | None]
 
 def steps_of(path: Path, times: Tensor) -> Iterator[tuple[int, float, float, float, float, float, float]]:
     """(step, t, s, alpha_t, sigma_t, alpha_s, sigma_s) for every step from t to s < t."""
-    levels = [(t, *path.coefficients(t)) for t in times.tolist()]
+    levels = list(zip(times.tolist(), path.alpha(times).tolist(), path.sigma(times).tolist(), strict=True))
     for step, ((t, alpha_t, sigma_t), (s, alpha_s, sigma_s)) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
         yield step, t, s, alpha_t, sigma_t, alpha_s, sigma_s
 

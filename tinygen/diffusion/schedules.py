@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinygen.errors import TinygenError, nearest
+from ..errors import TinygenError, nearest
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from tinygen.errors import TinygenError
-from tinygen.nn import Downsample, ResidualBlock, TransformerBlock, Upsample, group_norm, sinusoidal_embedding, zero_
+from ..errors import TinygenError
+from ..nn import Downsample, ResidualBlock, TransformerBlock, Upsample, group_norm, sinusoidal_embedding, zero_
 
 
 class ConditionEmbedding(nn.Module):
@@ -51,8 +51,8 @@ class UNet(nn.Module):
     """Denoising U-Net: residual blocks down and up with skips, attention and cross-attention at some sizes.
 
     x (B, in_channels, H, W) with H = W = image_size, noise_level (B,) in [0, 1], labels (B,) int64 (num_classes: none),
-    context (B, L, context_channels), context_mask (B, L) bool, True for the tokens to look at (none: context adds
-    nothing) -> (B, in_channels, H, W), 0 before training.
+    context (B, L, context_channels), context_mask (B, L) bool, True for the tokens to look at (where none is,
+    the context has no effect) -> (B, in_channels, H, W), 0 before training.
     channel_mults: width of every size, in multiples of `channels`; attention_sizes: heights that get attention.
     TinygenError for sizes that do not divide, or context without attention.
     Ronneberger et al. 2015, arXiv:1505.04597; Ho et al. 2020, arXiv:2006.11239; cross-attention: arXiv:2112.10752.

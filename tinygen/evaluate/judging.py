@@ -65,6 +65,6 @@ def judge_set(judge: nn.Module, data: ImageSet, batch_size: int = 250, root: str
     judged = judge_images(judge, data.images, batch_size)
     tensors = {"features": judged.features}
     tensors |= {f"predicted.{head}": classes for head, classes in judged.predicted.items()}
-    with contextlib.suppress(TinygenError):
+    with contextlib.suppress(TinygenError, OSError):
         write_atomically(path, save(tensors))
     return judged

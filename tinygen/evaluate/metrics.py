@@ -26,8 +26,9 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     """
     x, y = ((t.double() + 1) / 2 for t in (x, y))
     bell = torch.exp(-(torch.arange(11, device=x.device).double() - 5).square() / (2 * 1.5 ** 2))
-    window = (bell[:, None] * bell / bell.sum() ** 2).expand(x.shape[1], 1, 11, 11)
-    blur = lambda t: F.conv2d(t, window, groups=t.shape[1])                     # (B, C, H - 10, W - 10)
+    rows, columns = (torch.stack([F.pad(bell / bell.sum(), (i, size - 11 - i)) for i in range(size - 10)])
+                     for size in x.shape[2:])                                   # (H - 10, H), (W - 10, W)
+    blur = lambda t: rows @ t @ columns.T                                       # (B, C, H - 10, W - 10)
     mx, my = blur(x), blur(y)
     vx, vy, vxy = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
     c1, c2 = 0.01 ** 2, 0.03 ** 2

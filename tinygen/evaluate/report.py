@@ -75,7 +75,7 @@ def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, 
         numbers["model"]["duplicates"] = duplicate_rate(images)
         numbers["test"]["duplicates"] = duplicate_rate(test.images)
         first = slice(0, NEAREST)
-        spaces = {"feature": (seen.features[first], held.features[first], reference.features),
+        spaces = {"feature": tuple(judged.features.double() for judged in (seen[first], held[first], reference)),
                   "pixel": tuple(pixels(part) for part in (images[first], test.images[first], train.images))}
         for space, points in spaces.items():
             for who, found in memorisation(*points).items():

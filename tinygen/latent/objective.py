@@ -72,5 +72,5 @@ class LatentDiffusionObjective(nn.Module):
             labels = torch.arange(20, device=device) % min(10, model.num_classes)
             rows.append(model.generate(20, labels, generator, steps=16))
         if model.tokenizer is not None:
-            rows.append(model.generate(10, generator=generator, prompts=self.captions, steps=16))
+            rows.append(model.generate(len(self.captions), generator=generator, prompts=self.captions, steps=16))
         return torch.cat(rows) if rows else model.generate(20, generator=generator, steps=16)

@@ -74,6 +74,8 @@ class LatentDiffusion(nn.Module):
         if prompts is not None and self.tokenizer is None:
             raise TinygenError("this model knows no text; ask for a label instead of a prompt")
         if self.num_classes:
+            if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) <= self.num_classes:
+                raise TinygenError(f"labels must be from 0 to {self.num_classes - 1} ({self.num_classes}: no class)")
             null = torch.full((n,), self.num_classes, device=device)
             told["labels"] = null if labels is None else labels.to(device)
         if self.tokenizer is not None:
@@ -98,7 +100,7 @@ class LatentDiffusion(nn.Module):
         if not 0 < strength <= 1:
             raise TinygenError(f"strength must be above 0 and at most 1, not {strength}")
         told = self.condition(n, labels, prompts)
-        null = self.condition(n, None, [negative_prompt] * n if self.tokenizer else None)
+        null = self.condition(n, None, [negative_prompt] * n if self.tokenizer or negative_prompt else None)
         if labels is None and prompts is None and not negative_prompt:
             guidance_scale = 1.0
         denoise = guided(self.denoiser.x0, told, null, guidance_scale, guidance_interval)

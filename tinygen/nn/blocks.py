@@ -54,11 +54,11 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """(B, C, H, W) -> (B, out_channels, 2H, 2W): nearest-neighbour enlargement, then a 3x3 convolution."""
+    """(B, C, H, W) -> (B, out_channels, 2H, 2W): a 1x1 convolution, then unfold channels into 2x2 pixels (arXiv:1609.05158)."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv = nn.Conv2d(in_channels, 4 * out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return F.pixel_shuffle(self.conv(x), 2)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import TinygenError
-from .grids import write_file
+from ..models import write_atomically
 
 
 def gif_bytes(frames: Sequence[np.ndarray], seconds: float = 4.0, hold: float = 1.5) -> bytes:
@@ -29,4 +29,5 @@ def gif_bytes(frames: Sequence[np.ndarray], seconds: float = 4.0, hold: float = 
 
 def save_gif(frames: Sequence[np.ndarray], path: str | Path, seconds: float = 4.0, hold: float = 1.5) -> Path:
     """Write `gif_bytes` of the frames to `path`; TinygenError where one cannot write."""
-    return write_file(gif_bytes(frames, seconds, hold), path)
+    write_atomically(Path(path), gif_bytes(frames, seconds, hold))
+    return Path(path)

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..data import to_uint8
 from ..errors import TinygenError
+from ..models import write_atomically
 
 
 def to_hwc(images: Tensor) -> np.ndarray:
@@ -90,21 +90,7 @@ def png_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_file(content: bytes, path: str | Path) -> Path:
-    """Write by way of a temporary name, so that a file is whole or not there; TinygenError where one cannot write."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise TinygenError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
 def save_png(array: np.ndarray, path: str | Path) -> Path:
     """uint8 (height, width, 3) -> a PNG at `path`, whose folder is made; TinygenError where one cannot write."""
-    return write_file(png_bytes(array), path)
+    write_atomically(Path(path), png_bytes(array))
+    return Path(path)

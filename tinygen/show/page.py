@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .grids import png_bytes, write_file
+from ..models import write_atomically
+from .grids import png_bytes
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2430; --soft: #626b7c; --paper: #fbfbfd; --card: #ffffff; --line: #e4e7ee;
@@ -104,8 +105,10 @@ class Page:
         title, lead = escape(self.title), escape(self.lead)
         return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
                 f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-                f'<body><main><h1>{title}</h1><p class="lead">{lead}</p><nav>{links}</nav>{parts}</main></body></html>\n')
+                f'<body><main><h1>{title}</h1><p class="lead">{lead}</p><nav>{links}</nav>{parts}</main></body>'
+                '</html>\n')
 
     def save(self, path: str | Path) -> Path:
         """Write the page to `path`; TinygenError where one cannot write."""
-        return write_file(self.html().encode(), path)
+        write_atomically(Path(path), self.html().encode())
+        return Path(path)

@@ -9,8 +9,8 @@ from .grids import png_bytes
 
 
 def scrub(frames: Sequence[np.ndarray], captions: Sequence[str] | None = None, description: str = "frame",
-          width: int | None = None) :
-    """A slider, with a play button, that walks through frames (uint8 (height, width, 3) each), in JupyterLab.
+          width: int | None = None):
+    """A widget: a slider and a play button that walk through frames, uint8 (height, width, 3) each, in JupyterLab.
 
     `captions` has one line a frame; `width` is in pixels on the screen. TinygenError where there are no frames, or
     another number of captions.

@@ -52,13 +52,14 @@ def save_checkpoint(folder: Path, objective: nn.Module, average: nn.Module | Non
     try:
         temporary.mkdir(parents=True)
         # clone: safetensors refuses tensors that share memory
-        save_file({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, temporary / "tensors.safetensors")
+        tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+        save_file(tensors, temporary / "tensors.safetensors")
         (temporary / "facts.json").write_text(json.dumps(facts, indent=1))
         for path in temporary.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-        shutil.rmtree(old, ignore_errors=True)
-        if final.exists():
+        if final.exists():                                                  # else `old` may be the only one: keep it
+            shutil.rmtree(old, ignore_errors=True)
             final.rename(old)
         temporary.rename(final)
         shutil.rmtree(old, ignore_errors=True)
@@ -74,12 +75,13 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors by flat name, facts); TinygenError where there is none or it is damaged."""
-    path = find_checkpoint(folder)
+    path, keys = find_checkpoint(folder), ("recipe", "step", "total", "seconds")
     if path is None:
         raise TinygenError(f"{folder} has no checkpoint to resume from; leave out --resume to start afresh")
     try:
-        return load_file(path / "tensors.safetensors"), json.loads((path / "facts.json").read_text())
-    except (OSError, SafetensorError, ValueError) as error:
+        facts = json.loads((path / "facts.json").read_text())
+        return load_file(path / "tensors.safetensors"), {key: facts[key] for key in keys}
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TinygenError(f"{path} is damaged ({error}); delete that folder and train again") from error
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from ..data import ImageSet
@@ -15,9 +16,10 @@ from ..errors import TinygenError
 from ..models import save_model
 from .checkpoint import find_checkpoint, load_checkpoint, restore, save_checkpoint
 from .ema import EMA
+from .interrupt import Interrupt
 from .log import Log
 from .precision import choose_device, choose_precision
-from .recipe import Recipe
+from .recipe import Recipe, difference
 from .setup import learning_rate, make_optimizers, model_info, save_preview, set_up
 
 
@@ -58,6 +60,8 @@ class Trainer:
             raise TinygenError(f"{self.out} has no checkpoint to resume from; leave out --resume to start afresh")
         target = choose_device(device)
         precision = choose_precision(target, self.config.precision)
+        if not torch.distributed.is_initialized():                          # else accelerate keeps the first run's choices
+            AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=target.type == "cpu")
         self.device = self.accelerator.device if target.index is None else target
         self.data, self.objective, self.model_config = set_up(recipe, self.device, data)
@@ -99,8 +103,10 @@ class Trainer:
             self.accelerator.backward(loss)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             self.average_gradients(parameters)
-            if self.config.clip:
-                terms[f"gradient_{name}"] = self.accelerator.clip_grad_norm_(parameters, self.config.clip)
+            norm = self.accelerator.clip_grad_norm_(parameters, self.config.clip or float("inf"))
+            if self.accelerator.scaler is not None:                         # fp16 leaves out a step that overflows
+                norm = norm.nan_to_num(0.0, 0.0)
+            terms[f"gradient_{name}"] = norm
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.config.lr_scale.get(name, 1.0)
             self.prepared[name].step()
@@ -122,7 +128,7 @@ class Trainer:
         torch.distributed.all_reduce(flat)
         flat /= self.accelerator.num_processes
         for p, g, mean in zip(parameters, gradients, flat.split([g.numel() for g in gradients])):
-            p.grad = mean.view_as(g).clone(memory_format=torch.preserve_format)
+            p.grad = torch.empty_like(p).copy_(mean.view_as(g))             # fused kernels want the parameter's layout
 
     def steps_within(self, minutes: float) -> int:
         """Time a few throw-away steps, put everything back, and say how many fit into `minutes`."""
@@ -160,25 +166,34 @@ class Trainer:
         self.objective.train()
         log = Log(self.out, self.recipe.name, self.total, self.config.batch_size, first_step=self.step, seconds=self.seconds,
                   quiet=self.quiet or not self.accelerator.is_main_process, write=self.accelerator.is_main_process)
-        with log:
-            try:
-                while self.step < self.total:
-                    scalars = self.train_step(self.progress(self.step))
-                    self.step += 1
-                    last = self.step == self.total
-                    due = lambda every: every and self.step % every == 0
-                    log.add(self.step, scalars)
-                    if last or due(self.config.log_every):
-                        self.seconds = log.flush(learning_rate(self.config, self.step - 1, self.total))
-                    if due(self.config.preview_every) or last:
-                        self.preview(log)
-                    if due(self.config.checkpoint_every) or last:
-                        self.checkpoint(log)
-            except KeyboardInterrupt:
-                self.checkpoint(log)
-                raise
+        with log, Interrupt() as interrupt:
+            while self.step < self.total:
+                scalars = self.train_step(self.progress(self.step))
+                self.step += 1
+                last = self.step == self.total
+                due = lambda every: every and self.step % every == 0
+                log.add(self.step, scalars)
+                if last or due(self.config.log_every):
+                    self.seconds = log.flush(learning_rate(self.config, self.step - 1, self.total))
+                if due(self.config.preview_every) or last:
+                    self.preview(log)
+                stop = self.agree(interrupt.asked)
+                if due(self.config.checkpoint_every) or last or stop:
+                    self.checkpoint(log)
+                if stop:
+                    raise KeyboardInterrupt
         self.save()
         return self.model.eval()
+
+    def agree(self, asked: bool) -> bool:
+        """Whether to stop after this step. Several processes, which must stop at the same one, vote every `log_every` steps."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        if self.step % max(1, self.config.log_every):
+            return False
+        votes = torch.tensor(float(asked), device=self.device)
+        torch.distributed.all_reduce(votes)
+        return bool(votes)
 
     def checkpoint(self, log: Log) -> None:
         """Write a checkpoint, unless a loss since the last one was not finite."""
@@ -191,11 +206,10 @@ class Trainer:
     def restore(self) -> None:
         """Take up the checkpoint in `out`."""
         tensors, facts = load_checkpoint(self.out)
-        mine, stored = asdict(self.recipe), facts["recipe"]
-        for key in ("name", "kind", "data", "model"):
-            if _plain(mine[key]) != _plain(stored[key]):
-                raise TinygenError(f"the checkpoint in {self.out} was made with {key} = {stored[key]!r}, not {mine[key]!r}; "
-                                   "choose another --out or the same recipe")
+        if other := difference(self.recipe, facts["recipe"]):
+            key, stored, mine = other
+            raise TinygenError(f"the checkpoint in {self.out} was made with {key} = {stored!r}, not {mine!r}; "
+                               "choose another --out or the same recipe")
         restore(tensors, self.objective, self.ema.model if self.ema else None, self.optimizers, self.out)
         self.step, self.total, self.seconds = facts["step"], facts["total"], facts["seconds"]
 
@@ -217,16 +231,9 @@ class Trainer:
         if self.accelerator.is_main_process:
             facts = {"steps": self.total, "batch_size": self.config.batch_size, "images_seen": self.total * self.config.batch_size,
                      "seconds": round(self.seconds, 1), "seed": self.config.seed, "device": self.device.type,
-                     "train": _plain(asdict(self.config)), "objective": _plain(self.recipe.objective)}
+                     "train": asdict(self.config), "objective": self.recipe.objective}
             save_model(self.out, self.model, self.recipe.kind, self.model_config, model_info(self.data, self.recipe, facts))
         self.accelerator.wait_for_everyone()
-
-
-def _plain(value):
-    """Tuples as lists, the way JSON gives them back."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def train(recipe: Recipe, out: str | Path, **options) -> nn.Module:

@@ -2,18 +2,22 @@
 
 import torch
 
+from ..errors import TinygenError
+
 
 def cpu_has_bf16() -> bool:
-    """True where the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere it is emulated, ten times slower than float32."""
+    """True where the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated, it is slower than float32."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
 
 
 def choose_precision(device: torch.device, wanted: str = "auto") -> str:
-    """"bf16", "fp16" or "fp32" for `device`: bf16 on GPUs of compute capability >= 8.0 and on CPUs that have it, fp16 on older GPUs.
+    """"bf16", "fp16" or "fp32" for `device`: bf16 where GPUs (compute capability >= 8.0) and CPUs have it, fp16 on older GPUs.
 
-    `torch.cuda.is_bf16_supported()` is not asked: it is true on a T4, by slow emulation.
+    `torch.cuda.is_bf16_supported()` is not asked: it is true on a T4, by slow emulation. TinygenError for fp16 on a CPU.
     """
+    if wanted == "fp16" and device.type == "cpu":
+        raise TinygenError("train.precision fp16 needs a GPU: take fp32, or auto for the best that there is")
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -24,9 +28,14 @@ def choose_precision(device: torch.device, wanted: str = "auto") -> str:
 
 
 def choose_device(wanted: str | None = None) -> torch.device:
-    """`wanted`, or the best device there is: CUDA, then MPS, then the CPU."""
-    if wanted:
-        return torch.device(wanted)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """`wanted`, or the best device there is: CUDA, then MPS, then the CPU; TinygenError for one that is not there."""
+    count = {"cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+             "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    there = [name for name, number in count.items() if number]
+    try:
+        device = torch.device(wanted or there[0])
+    except RuntimeError as error:
+        raise TinygenError(f"unknown device {wanted!r}: use one of {', '.join(there)}") from error
+    if (device.index or 0) >= count.get(device.type, 0):
+        raise TinygenError(f"there is no device {wanted!r} here: use one of {', '.join(there)}")
+    return device

@@ -1,8 +1,10 @@
 """Recipes: YAML filled into dataclasses. Configuration is data; an unknown key is refused with the nearest valid name."""
 
+import json
 import os
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,11 @@ from ..errors import TinygenError, nearest
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 TIERS = ("cpu", "gpu")
+CHOICES = {"schedule": ("cosine", "constant"), "precision": ("auto", "fp32", "bf16", "fp16")}
+AT_LEAST = {"steps": 1, "batch_size": 1, "lr": 0, "weight_decay": 0, "warmup": 0, "final_lr": 0, "clip": 0, "ema": 0, "seed": 0,
+            "shift": 0, "log_every": 0, "preview_every": 0, "checkpoint_every": 0}
+AT_MOST = {"warmup": 1, "ema": 1}
+WITHOUT_EFFECT = ("about", "train.compile", "train.precision", "train.log_every", "train.preview_every", "train.checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,15 @@ class TrainConfig:
     log_every: int = 20                      # steps
     preview_every: int = 500                 # steps, 0 = never
     checkpoint_every: int = 500              # steps, 0 = only at the end
+
+    def __post_init__(self):
+        for key, known in CHOICES.items():
+            if getattr(self, key) not in known:
+                raise TinygenError(f"train.{key}: unknown value {getattr(self, key)!r}{nearest(str(getattr(self, key)), known)}")
+        for key, low in AT_LEAST.items():
+            if not low <= getattr(self, key) <= AT_MOST.get(key, float("inf")):
+                most = f" and at most {AT_MOST[key]}" if key in AT_MOST else ""
+                raise TinygenError(f"train.{key} must be at least {low}{most}, not {getattr(self, key)}")
 
 
 @dataclass(frozen=True)
@@ -78,9 +94,13 @@ def load_recipe(name: str, tier: str = "cpu", overrides: Iterable[str] = ()) -> 
     if not isinstance(content, dict):
         raise TinygenError(f"{path} must be a mapping of keys to values")
     tiers = content.pop("tiers", None) or {}
-    for key in tiers:
+    if not isinstance(tiers, dict):
+        raise TinygenError(f"{path}: tiers must be a mapping, not {tiers!r}")
+    for key, change in tiers.items():
         if key not in TIERS:
-            raise TinygenError(f"{path}: unknown tier {key!r}{nearest(key, TIERS)}")
+            raise TinygenError(f"{path}: unknown tier {key!r}{nearest(str(key), TIERS)}")
+        if not isinstance(change or {}, dict):
+            raise TinygenError(f"{path}: tier {key} must be a mapping, not {change!r}")
     merge(content, tiers.get(tier) or {})
     for override in overrides:
         key, separator, value = override.partition("=")
@@ -103,13 +123,13 @@ def parse_scalar(text: str) -> Any:
 
 
 def number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as a string; read it as the number it looks like."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    """YAML 1.1 reads 1e-3 as a string; read it, at any depth, as the number it looks like."""
+    if isinstance(value, dict):
+        return {key: number(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [number(entry) for entry in value]
+    looks_like_one = isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value)
+    return float(value) if looks_like_one else value
 
 
 def merge(into: dict, change: Mapping) -> None:
@@ -123,13 +143,15 @@ def merge(into: dict, change: Mapping) -> None:
 
 def fill(cls: type, content: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a mapping: unknown keys and wrong types raise a TinygenError that names the key."""
+    if not isinstance(content, Mapping):
+        raise TinygenError(f"{where} must be a mapping, not {content!r}")
     known = {entry.name: entry for entry in fields(cls)}
     arguments = {}
     for key, value in content.items():
         if key not in known:
             raise TinygenError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")
         if key == "train":
-            arguments[key] = fill(TrainConfig, value or {}, f"{where}: train")
+            arguments[key] = fill(TrainConfig, {} if value is None else value, f"{where}: train")
         else:
             arguments[key] = check_type(value, known[key].type, f"{where}: {key}")
     try:
@@ -140,25 +162,42 @@ def fill(cls: type, content: Mapping[str, Any], where: str) -> Any:
 
 def check_type(value: Any, kind: Any, where: str) -> Any:
     """`value` as `kind`; numbers that look like strings to YAML are converted."""
-    value = number(value) if kind in (float, int) else value
+    value = value if kind is str else number(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if kind == tuple[float, float] and isinstance(value, (list, tuple)) and len(value) == 2:
-        return tuple(float(entry) for entry in value)
+    if kind == tuple[float, float]:
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise TinygenError(f"{where} must be two numbers, not {value!r}")
+        return tuple(check_type(entry, float, where) for entry in value)
     if kind in (int, float, str, bool) and (type(value) is not kind):
         raise TinygenError(f"{where} must be of type {kind.__name__}, not {value!r}")
     if getattr(kind, "__origin__", None) is dict:
-        if not isinstance(value or {}, dict):
+        value = {} if value is None else value
+        if not isinstance(value, dict):
             raise TinygenError(f"{where} must be a mapping, not {value!r}")
-        return {name: number(entry) for name, entry in (value or {}).items()}
+        return {name: check_type(entry, kind.__args__[1], f"{where}.{name}") for name, entry in value.items()}
+    if kind == (str | None) and not isinstance(value, str | None):
+        raise TinygenError(f"{where} must be of type str, not {value!r}")
     return value
 
 
 def default_tier(device_type: str) -> str:
     """TINYGEN_TIER where it is set, else "gpu" on a CUDA device and "cpu" elsewhere."""
     return os.environ.get("TINYGEN_TIER") or ("gpu" if device_type == "cuda" else "cpu")
+
+
+def difference(recipe: Recipe, stored: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """(key, stored value, value of `recipe`) of the first setting in which `stored`, read from JSON, would train otherwise."""
+    def flat(content):
+        train = content.get("train") if isinstance(content.get("train"), dict) else {}
+        return {**content, **{f"train.{key}": value for key, value in train.items()}, "train": None}
+
+    mine = flat(json.loads(json.dumps(asdict(recipe))))
+    theirs = flat(stored if isinstance(stored, dict) else {})
+    return next(((key, theirs.get(key), value) for key, value in mine.items()
+                 if key not in WITHOUT_EFFECT and theirs.get(key) != value), None)
 
 
 def with_steps(recipe: Recipe, steps: int) -> Recipe:

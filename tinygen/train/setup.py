@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import ImageSet, load
-from ..errors import TinygenError
+from ..errors import TinygenError, nearest
 from ..models import build, call, load_model, model_class, read_facts
 from .recipe import Recipe, TrainConfig
 
@@ -38,13 +38,18 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
     config = dict(recipe.model)
     first_stage = None
     if recipe.first_stage:
-        first_stage, _ = load_model(recipe.first_stage, device)
         facts = read_facts(recipe.first_stage)
+        if facts["kind"] not in ("vq", "kl"):
+            raise TinygenError(f"first_stage {recipe.first_stage} is of kind {facts['kind']!r}: name a 'vq' or 'kl' model")
+        first_stage, _ = load_model(recipe.first_stage, device)
         config["first_stage"] = {"kind": facts["kind"], "config": facts["config"]}
     if hasattr(model_type, "complete"):                                     # what only the data can tell, e.g. the vocabulary
         config = model_type.complete(config, data)
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.kind, config).to(device)
+    if (classes := getattr(model, "num_classes", 0)) not in (0, len(data.class_names)):
+        raise TinygenError(f"{recipe.name}: the model has {classes} classes but {data.name} has {len(data.class_names)}; "
+                           f"set model.num_classes={len(data.class_names)}")
     if first_stage is not None:
         model.first_stage.load_state_dict(first_stage.state_dict())
     module, name = OBJECTIVES[recipe.kind]
@@ -60,7 +65,7 @@ def make_optimizers(objective: nn.Module, config: TrainConfig, device: torch.dev
     groups = objective.groups()
     for name in config.lr_scale:
         if name not in groups:
-            raise TinygenError(f"train.lr_scale: no parameter group {name!r} (there are: {', '.join(groups)})")
+            raise TinygenError(f"train.lr_scale: no parameter group {name!r}{nearest(str(name), groups)}")
     optimizers = {}
     for name, parameters in groups.items():
         parameters = [p for p in parameters if p.requires_grad]
@@ -72,14 +77,15 @@ def make_optimizers(objective: nn.Module, config: TrainConfig, device: torch.dev
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """Linear warm-up over `warmup` of the run, then a cosine down to `final_lr` times the peak, or constant."""
+    """Linear warm-up over `warmup` of the run, then a cosine down to `final_lr` times the peak, or constant.
+
+    The cosine: Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts.
+    """
     warmup = max(1.0, config.warmup * total)
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)
     if config.schedule == "constant":
         return config.lr
-    if config.schedule != "cosine":
-        raise TinygenError(f"train.schedule must be cosine or constant, not {config.schedule!r}")
     progress = (step - warmup) / max(1.0, total - warmup)
     return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
 

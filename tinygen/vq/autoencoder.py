@@ -20,7 +20,8 @@ class VQAutoencoder(nn.Module):
                  l2_normalize: bool = False, restart_below: float = 0.03, levels: tuple[int, ...] | None = None,
                  channels: int = 64, blocks: int = 1, downsampling: int = 4, image_size: int = 32):
         super().__init__()
-        self.quantizer = FSQ(levels) if levels else VectorQuantizer(codebook_size, code_channels, decay, l2_normalize, restart_below)
+        self.quantizer = FSQ(levels) if levels else \
+            VectorQuantizer(codebook_size, code_channels, decay, l2_normalize, restart_below)
         self.codebook_size = self.quantizer.codebook_size
         size = image_size // downsampling
         self.latent_shape = (self.quantizer.code_channels, size, size)

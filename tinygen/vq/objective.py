@@ -9,18 +9,21 @@ from torch import Tensor, nn
 from ..data import Batch, Batches
 from ..features import PerceptualLoss
 from ..gan import PatchDiscriminator, discriminator_loss, generator_loss
+from .quantizers import sum_over_processes
 from .usage import count_codes, perplexity, usage
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_weight: Tensor, maximum: float = 1.0) -> Tensor:
     """|grad of the reconstruction loss| / |grad of the adversarial loss| at the last layer, clamped to [0, maximum].
 
-    Equation 7 of arXiv:2012.09841, in float32: it lets both losses pull equally hard at the decoder.
+    Equation 7 of arXiv:2012.09841, in float32 and over the batch of all processes: it lets both losses pull equally hard
+    at the decoder. Both losses are enlarged, which cancels, lest half-precision activations lose their gradients.
     """
-    by_reconstruction, = torch.autograd.grad(reconstruction, last_weight, retain_graph=True)
-    by_adversary, = torch.autograd.grad(adversarial, last_weight, retain_graph=True)
-    ratio = by_reconstruction.float().norm() / (by_adversary.float().norm() + 1e-6)
-    return ratio.clamp(0.0, maximum).detach()
+    norms = []
+    for loss in (reconstruction, adversarial):
+        gradient, = torch.autograd.grad(1024.0 * loss, last_weight, retain_graph=True)
+        norms.append(sum_over_processes(gradient.float()).norm())
+    return (norms[0] / (norms[1] + 1e-6)).clamp(0.0, maximum).detach()
 
 
 class VQGANObjective(nn.Module):
@@ -49,7 +52,8 @@ class VQGANObjective(nn.Module):
             raise ValueError("perceptual_weight needs a perceptual network: name one in the recipe")
         self.model = model
         self.perceptual = PerceptualLoss(perceptual) if perceptual_weight else None
-        self.discriminator = PatchDiscriminator(discriminator_channels, discriminator_layers) if adversarial_weight else None
+        self.discriminator = PatchDiscriminator(discriminator_channels, discriminator_layers) \
+            if adversarial_weight else None
         self.pixel_weight, self.perceptual_weight = pixel_weight, perceptual_weight
         self.latent_weights = {"commitment": commitment_weight, "codebook": codebook_weight, "kl": kl_weight}
         self.adversarial_weight, self.adaptive_maximum = adversarial_weight, adaptive_maximum
@@ -105,10 +109,10 @@ class VQGANObjective(nn.Module):
 
     @torch.no_grad()
     def count(self, codes: Tensor, progress) -> dict[str, Tensor]:
-        """Usage and perplexity since the epoch began."""
+        """Usage and perplexity since the epoch began, over all processes."""
         if progress.step % self.steps_per_epoch == 0:
             self.epoch_counts.zero_()
-        self.epoch_counts += count_codes(codes, len(self.epoch_counts))
+        self.epoch_counts += sum_over_processes(count_codes(codes, len(self.epoch_counts)))
         return {"usage": usage(self.epoch_counts), "perplexity": perplexity(self.epoch_counts)}
 
     def preview(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Quantisers: a learned codebook (VectorQuantizer) and none at all (FSQ). Both work in float32, whatever autocast says."""
+"""Quantisers: a learned codebook (VectorQuantizer) and none (FSQ). Both work in float32, whatever autocast says."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor, distributed, nn
 
 
 class Quantized(NamedTuple):
-    """What a quantiser returns: `z_q` (B, D, h, w), straight-through; `codes` (B, h, w) int64; `losses`, scalars by name."""
+    """What a quantiser returns: `z_q` (B, D, h, w), straight-through; `codes` (B, h, w) int64; `losses` by name."""
 
     z_q: Tensor
     codes: Tensor
@@ -16,7 +16,7 @@ class Quantized(NamedTuple):
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """The value of `z_q` with the gradient of `z`: d(out)/dz is taken to be the identity (Bengio et al. 2013, arXiv:1308.3432)."""
+    """The value of `z_q` with the gradient of `z`: d(out)/dz is taken to be 1 (Bengio et al. 2013, arXiv:1308.3432)."""
     return z + (z_q - z).detach()
 
 
@@ -43,9 +43,11 @@ class VectorQuantizer(nn.Module):
         decay: gamma of the moving-average update, k-means on mini-batches with forgetting; 0 is Lloyd's step.
             None learns the codebook by the gradient of a codebook loss instead.
         l2_normalize: compare directions only: latents and codes are put on the unit sphere.
-        restart_below: a code whose moving-average count falls below this share of the mean count is dead and is moved to
-            a random latent of the batch (Dhariwal et al. 2020, arXiv:2005.00341). 0 never restarts.
+        restart_below: a code whose moving-average count falls below this share of the mean count is dead and is moved
+            to a random latent of the batch (Dhariwal et al. 2020, arXiv:2005.00341). 0 never restarts.
     The first training batch initialises the codebook with latents of its own, drawn at random.
+    Under several processes the moving-average update is that of the whole batch, and initial and restarted codes are
+    latents of the first process's share of it, itself a random part: the codebook is the same on every process.
     """
 
     def __init__(self, codebook_size: int = 512, code_channels: int = 8, decay: float | None = 0.97,
@@ -78,13 +80,13 @@ class VectorQuantizer(nn.Module):
     def forward(self, z: Tensor, generator: torch.Generator | None = None) -> Quantized:
         """(B, D, h, w) -> Quantized; `generator` draws initial and restarted codes. In training mode the codebook moves."""
         with torch.autocast(z.device.type, enabled=False):
-            z = z.float().permute(0, 2, 3, 1)                                               # (B, h, w, D)
-            z = self.normalized(z)
+            z = self.normalized(z.float().permute(0, 2, 3, 1))                              # (B, h, w, D)
             flat = z.detach().flatten(0, 2)                                                 # (N, D)
             if self.training and not self.initialized:
                 self.initialize(flat, generator)
             codes = self.nearest(flat)
-            z_q = F.embedding(codes, self.normalized(self.codebook)).view_as(z)
+            codebook = self.codebook.clone() if self.decay is None else self.codebook       # restarts write into it
+            z_q = F.embedding(codes, self.normalized(codebook)).view_as(z)
             losses = {"commitment": F.mse_loss(z, z_q.detach())}
             if self.decay is None:
                 losses["codebook"] = F.mse_loss(z_q, z.detach())
@@ -108,7 +110,11 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def update(self, flat: Tensor, codes: Tensor, generator: torch.Generator | None) -> None:
-        """One step of k-means with forgetting: N_k <- gamma N_k + (1 - gamma) n_k, m_k likewise, e_k = m_k / N_k; then restarts."""
+        """One step of k-means with forgetting, then restarts.
+
+        N_k <- gamma N_k + (1 - gamma) n_k, with n_k the latents nearest to code k; m_k <- gamma m_k + (1 - gamma) times
+        their sum; e_k = m_k / N_k. A code that was not chosen for so long that N_k has vanished stays where it is.
+        """
         count = flat.new_zeros(self.codebook_size).index_add_(0, codes, flat.new_ones(len(codes)))
         count = sum_over_processes(count)                                                   # n_k
         decay = 0.97 if self.decay is None else self.decay
@@ -116,8 +122,8 @@ class VectorQuantizer(nn.Module):
         if self.decay is not None:
             total = sum_over_processes(torch.zeros_like(self.codebook).index_add_(0, codes, flat))
             self.code_sum.mul_(decay).add_(total, alpha=1 - decay)
-            seen = (self.code_count > 0)[:, None]
-            self.codebook.copy_(torch.where(seen, self.code_sum / self.code_count.clamp_min(1e-12)[:, None], self.codebook))
+            mean = self.code_sum / self.code_count.clamp_min(1e-6)[:, None]
+            self.codebook.copy_(torch.where(self.code_count[:, None] > 1e-6, mean, self.codebook))
         if self.restart_below > 0:
             mean_count = count.sum() / self.codebook_size
             dead = self.code_count < self.restart_below * mean_count                        # (K,)
