@@ -2,9 +2,9 @@
 
     python benchmarks/loader.py [--n 10000] [--batch 128] [--device cpu]
 
-Both give shuffled float batches (B, 3, 32, 32) in [-1, 1] on the device: mirrored with probability 1/2 and moved by up to 4
-pixels, the edge repeated. The DataLoader does it as is usual with torchvision: PIL images, RandomCrop with padding,
-RandomHorizontalFlip, ToTensor, Normalize; one epoch after the first batch (so that the start of its workers is not counted).
+Both give shuffled float batches (B, 3, 32, 32) in [-1, 1] on the device: mirrored with probability 1/2 and moved by up
+to 4 pixels, the edge repeated. The DataLoader does it as is usual: PIL images, RandomCrop with padding,
+RandomHorizontalFlip, ToTensor, Normalize; timed from its second batch on, so that the start of workers does not count.
 """
 
 import argparse
@@ -43,7 +43,9 @@ def wait(device: str) -> float:
 
 def dataloader_rate(data: ImageSet, batch: int, workers: int, device: str) -> float:
     """Images a second."""
-    batches = iter(DataLoader(Pictures(data), batch, shuffle=True, drop_last=True, num_workers=workers, pin_memory=device == "cuda"))
+    loader = DataLoader(Pictures(data), batch, shuffle=True, drop_last=True, num_workers=workers,
+                        pin_memory=device == "cuda")
+    batches = iter(loader)
     next(batches)
     count, start = 0, wait(device)
     for images, labels in batches:
@@ -72,7 +74,8 @@ def main() -> None:
     options = parser.parse_args()
     data = generate_shapes(options.n)
     ours = batches_rate(data, options.batch, options.device)
-    print(f"N = {options.n}, batch {options.batch}, {options.device}, {torch.get_num_threads()} threads of {os.cpu_count()} cores")
+    threads = f"{torch.get_num_threads()} torch threads on {os.cpu_count()} cores"
+    print(f"N = {options.n}, batch {options.batch}, {options.device}, {threads}")
     print(f"tinygen.data.Batches            {ours:10,.0f} images/s")
     for workers in (0, 2):
         theirs = dataloader_rate(data, options.batch, workers, options.device)

@@ -1,5 +1,6 @@
 """`tinygen demo`: train a VQGAN and a latent diffusion model from scratch, measure them, and show what they made."""
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +27,11 @@ PROMPTS = ("a large red star on a blue striped background", "a small white heart
 def run_demo(out: Path, minutes: float | None = None) -> None:
     """Fill the folder `out` with two trained models, pictures and index.html; `minutes` of training instead of 3.6.
 
-    The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards.
+    The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards. Those of an earlier
+    demo in the same folder are replaced.
     """
+    for name in ("vqgan", "ldm"):
+        shutil.rmtree(out / name, ignore_errors=True)
     console, started = Console(), time.perf_counter()
     share = (minutes or VQGAN_MINUTES + DIFFUSION_MINUTES) / (VQGAN_MINUTES + DIFFUSION_MINUTES)
     device = choose_device()

@@ -60,7 +60,7 @@ def exact(path, x, t_start, t_end):
         x0 = PLANE.x0(x, alpha, sigma)
         return (d_alpha * x0 + d_sigma * (x - alpha * x0) / sigma).reshape(-1).numpy()
 
-    solution = solve_ivp(slope, (t_start, t_end), x.reshape(-1).numpy(), "DOP853", rtol=1e-10, atol=1e-11)
+    solution = solve_ivp(slope, (t_start, t_end), x.reshape(-1).numpy(), "DOP853", rtol=1e-9, atol=1e-10)
     return torch.from_numpy(solution.y[:, -1]).reshape(-1, 2)
 
 
@@ -97,8 +97,8 @@ def test_a_single_gaussian_is_scaled_exactly():
     """For N(0, s^2), the flow keeps x / std(x_t); Heun with many steps lands on it."""
     blob, path = Mixture([[0.0]], [0.5], [1.0]), PATHS["flow"]
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
-    end = heun(blob.denoise(path), path, x, time_grid(path, 400))
-    torch.testing.assert_close(end, 0.5 * x, rtol=0, atol=2e-5)
+    end = heun(blob.denoise(path), path, x, time_grid(path, 150))
+    torch.testing.assert_close(end, 0.5 * x, rtol=0, atol=2e-4)
 
 
 @every_path
@@ -162,12 +162,9 @@ def test_what_a_callback_puts_back_is_what_the_next_step_starts_from(sampler):
         return PLANE.denoise(path)(x, t)
 
     sample(denoise, path, (3, 2), 3, sampler, seeded(), callback=lambda step, t, x, x0: torch.full_like(x, step + 10.0))
-    starts = dict(inputs)
-    assert [round(t, 6) for t in sorted(starts, reverse=True)] == [1.0, 0.666667, 0.333333]
-    if sampler != "heun":
-        assert [x.unique().tolist() for t, x in inputs[1:]] == [[10.0], [11.0]]
-    else:
-        assert [x.unique().tolist() for t, x in inputs[2::2]] == [[10.0], [11.0]]
+    starts = inputs[::2] if sampler == "heun" else inputs                       # heun calls twice a step
+    assert [t for t, _ in starts] == pytest.approx([1, 2 / 3, 1 / 3])
+    assert [x.unique().tolist() for _, x in starts[1:]] == [[10.0], [11.0]]
 
 
 @every_path

@@ -56,7 +56,7 @@ def test_posterior_is_gaussian_conditioning_along_the_chain():
     for i, beta in enumerate(schedule.betas.tolist()):
         gain = math.sqrt(1 - beta)
         mean_t, var_t, covariance = gain * mean, gain**2 * var + beta, gain * var
-        slope = covariance / var_t                                # mean of x_{i-1} given x_i: mean + slope (x_i - mean_t)
+        slope = covariance / var_t                                # E[x_{i-1} | x_i] = mean + slope (x_i - mean_t)
         assert c_t[i].item() == pytest.approx(slope, abs=1e-12)
         assert c_0[i].item() == pytest.approx(mean - slope * mean_t, abs=1e-12)
         assert variance[i].item() == pytest.approx(var - slope * covariance, abs=1e-12)

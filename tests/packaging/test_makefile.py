@@ -23,7 +23,10 @@ esac
 """
 UV = """#!/bin/sh
 echo "uv $*" >> "$LOG"
-case "$1" in venv) mkdir -p .venv/bin && cp "$(command -v "${PYTHON:-python3}")" .venv/bin/python ;; pip) exit $FAIL ;; esac
+case "$1" in
+  venv) mkdir -p .venv/bin && cp "$(command -v "${PYTHON:-python3}")" .venv/bin/python ;;
+  pip) exit $FAIL ;;
+esac
 """
 
 

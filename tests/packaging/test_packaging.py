@@ -1,5 +1,6 @@
 """Pins, environments, the wheel's content, and nothing that names one machine."""
 
+import functools
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ FOREIGN = re.compile("|".join([
     r"(?<![\w./~])/(?:root|work|Users/\w+|home/\w+)" + r"/", "/tmp" + "/venv"]))
 
 
+@functools.cache
 def pins() -> dict[str, Requirement]:
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if re.match(r"\w", line)]
     return {re.sub(r"[-_.]+", "-", Requirement(line).name.lower()): Requirement(line) for line in lines}
@@ -118,3 +120,11 @@ def test_version_is_said_once():
 def test_ci_runs_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK) and script.read_text().splitlines()[-1] == "exec make test"
+
+
+def test_git_ignores_no_source():
+    folders = ["tinygen", "tests", "book", "labs", "benchmarks"]
+    listed = subprocess.run(["git", "ls-files", "-oi", "--exclude-standard", *folders],
+                            cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    kept_out = ("__pycache__", ".ipynb_checkpoints", ".egg-info")
+    assert [name for name in listed if not any(part in name for part in kept_out)] == []

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -217,8 +218,8 @@ def test_half_precision_around_it_does_not_reach_it():
 def two_processes(tmp_path_factory):
     """The module that both processes run, and what each of them found."""
     folder, script = tmp_path_factory.mktemp("two"), Path(__file__).with_name("two_processes.py")
-    processes = [subprocess.Popen([sys.executable, str(script), str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
-                 for rank in range(2)]
+    processes = [subprocess.Popen([sys.executable, str(script), str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
+                                  env=os.environ | {"PYTHONPATH": str(script.parents[2])}) for rank in range(2)]
     for process in processes:
         _, errors = process.communicate(timeout=500)
         assert process.returncode == 0, errors

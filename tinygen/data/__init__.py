@@ -7,4 +7,5 @@ from tinygen.data.imageset import ImageSet, to_float, to_uint8
 from tinygen.data.shapes import generate_shapes, random_prompts
 
 __all__ = ["Batch", "Batches", "CachedBatches", "DATA_SETS", "FACTOR_NAMES", "ImageSet", "augment", "caption_of",
-           "describe", "generate_shapes", "load", "parse_caption", "random_prompts", "seeded_generator", "to_float", "to_uint8"]
+           "describe", "generate_shapes", "load", "parse_caption", "random_prompts",
+           "seeded_generator", "to_float", "to_uint8"]

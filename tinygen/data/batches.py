@@ -12,7 +12,7 @@ from tinygen.errors import TinygenError
 
 
 def seeded_generator(*key: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A `torch.Generator` seeded from non-negative integers such as (seed, step, rank); near keys give unrelated streams."""
+    """A `torch.Generator` seeded from integers >= 0 such as (seed, step, rank); near keys give unrelated streams."""
     words = np.random.SeedSequence(key).generate_state(2)
     return torch.Generator(device).manual_seed(int(words[0]) << 31 ^ int(words[1]))
 
@@ -30,7 +30,7 @@ class Batches:
     """Batch number `step` (>= 0) is a pure function of (seed, step, rank): a resumed run needs the step only.
 
     An epoch is N // batch_size steps over one permutation (what is left of it is dropped); the permutation comes from
-    (seed, epoch), the augmentation from (seed, step, rank), both drawn on the CPU so that every device sees the same data.
+    (seed, epoch), the augmentation from (seed, step, rank), both drawn on the CPU so that all devices see the same.
     `batch_size` counts all ranks. `flip` mirrors half of the images left to right; `shift` moves each by up to that
     many pixels both ways, repeating its edge. TinygenError if a batch does not fit the set or the ranks.
     A flip turns left into right: leave it off where captions say where things are (`shapes` with text).

@@ -59,7 +59,7 @@ def show(name: str, received: int, total: int) -> None:
 
 
 def npm_pack(package: str, folder: Path, *, patience: float = 600.0) -> Path:
-    """The archive of an npm package, fetched into `folder` by npm itself, within `patience` seconds; else DownloadError."""
+    """An npm package's archive, fetched into `folder` by npm itself within `patience` seconds; else DownloadError."""
     npm = shutil.which("npm")
     if npm is None:
         raise DownloadError("npm is not installed")

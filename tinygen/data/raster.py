@@ -1,8 +1,8 @@
 """Anti-aliased silhouettes in integer arithmetic: the same bytes on every machine.
 
 A sprite is one (object, radius, angle). It is tested once on a grid of SUB x SUB points a pixel, then averaged over
-boxes of one pixel (its coverage) and of several (its blur, from which shadows and bevels are made). Placing a sprite at any
-quarter of a pixel is then one look-up a pixel.
+boxes of one pixel (its coverage) and of several (its blur, from which shadows and bevels are made). Placing a sprite
+at any quarter of a pixel is then one look-up a pixel.
 """
 
 import numpy as np

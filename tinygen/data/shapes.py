@@ -23,8 +23,8 @@ GROUND_RGB = {"blue": (138, 180, 228), "green": (160, 204, 156), "yellow": (246,
               "purple": (196, 178, 228), "orange": (248, 196, 146), "gray": (168, 174, 182), "white": (234, 234, 230),
               "black": (62, 66, 78)}
 DIFFERENCE = 110      # at least this far apart in RGB
-RADIUS = (21, 30, 39)  # of small, medium, large objects, in quarters of a pixel
-REACH = (34, 28, 20)   # from the centre to left, right, top, bottom, for each size, in quarters of a pixel
+RADIUS = (27, 36, 46)  # of small, medium, large objects, in quarters of a pixel
+REACH = (32, 26, 17)   # from the centre to left, right, top, bottom, for each size, in quarters of a pixel
 DIRECTION = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])  # (x, y) of each position
 FIELDS = 16            # random words an image
 CONTRAST = {"plain": 0, "gradient": 24, "striped": 11, "checkered": 11, "dotted": 11}  # grey levels
@@ -136,7 +136,7 @@ def texture_of(name, bits):
 
 
 def paint(coverage, blur, factors, which, radius, centre, tint, shade, bits):
-    """n images, uint8 (n, 3, 32, 32): the background, on it the object's shadow, then the object, lit from the top left."""
+    """n images, uint8 (n, 3, 32, 32): a background, the object's shadow on it, the object lit from the top left."""
     light = np.empty((len(factors), SIZE, SIZE), np.int32)
     for k, name in enumerate(captions.TEXTURES):
         rows = factors[:, 5] == k

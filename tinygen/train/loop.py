@@ -60,7 +60,7 @@ class Trainer:
             raise TinygenError(f"{self.out} has no checkpoint to resume from; leave out --resume to start afresh")
         target = choose_device(device)
         precision = choose_precision(target, self.config.precision)
-        if not torch.distributed.is_initialized():                          # else accelerate keeps the first run's choices
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):    # forget the last run's choices
             AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=target.type == "cpu")
         self.device = self.accelerator.device if target.index is None else target
@@ -175,7 +175,7 @@ class Trainer:
                 log.add(self.step, scalars)
                 if last or due(self.config.log_every):
                     self.seconds = log.flush(learning_rate(self.config, self.step - 1, self.total))
-                if due(self.config.preview_every) or last:
+                if due(self.config.preview_every) or (last and self.config.preview_every):
                     self.preview(log)
                 stop = self.agree(interrupt.asked)
                 if due(self.config.checkpoint_every) or last or stop:
