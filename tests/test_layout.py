@@ -15,8 +15,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 # part -> how high it stands: a part imports from its own height and from below
-HEIGHTS = {"errors": 0, "nn": 1, "data": 1, "checks": 1, "features": 1, "autoencoder": 2, "gan": 2, "vq": 2, "diffusion": 2,
-           "models": 3, "show": 3, "latent": 3, "train": 3, "evaluate": 3, "demo": 4, "course": 4, "cli": 5,
+HEIGHTS = {"errors": 0,
+           "nn": 1, "data": 1, "checks": 1, "features": 1,
+           "autoencoder": 2, "gan": 2, "vq": 2, "diffusion": 2,
+           "models": 3, "show": 3, "latent": 3, "train": 3, "evaluate": 3,
+           "demo": 4, "publish": 4, "course": 4,
+           "cli": 5,
            "__main__": 6}
 
 
@@ -45,7 +49,7 @@ def imported(path: Path, nodes) -> set[str]:
 
 
 MODULES = {module_name(path) for path in FILES}
-ANYWHERE = {path: imported(path, ast.walk(tree)) for path, tree in TREES.items()}            # functions that import, too
+ANYWHERE = {path: imported(path, ast.walk(tree)) for path, tree in TREES.items()}           # functions that import, too
 AT_THE_TOP = {module_name(path): imported(path, tree.body) for path, tree in TREES.items()}
 
 
@@ -60,7 +64,7 @@ def test_dependencies_point_one_way():
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """Nodes of a cycle of the graph, or [] where there is none: what is left when nodes without successors are taken away."""
+    """What is left of a graph when nodes without successors are taken away, again and again: [] if it has no cycle."""
     graph = {node: {n for n in following if n in graph and n != node} for node, following in graph.items()}
     while free := [node for node, following in graph.items() if not following]:
         graph = {node: following - set(free) for node, following in graph.items() if node not in free}
@@ -78,12 +82,12 @@ def test_no_import_cycles():
         parts.setdefault(part(module_name(path)), set()).update(map(part, names))
     assert circle({name: following - {""} for name, following in parts.items() if name}) == []
     packages = {module_name(path) for path in FILES if path.name == "__init__.py"}
-    inside = {name: names - packages for name, names in AT_THE_TOP.items()}                  # a package's index is no module
+    inside = {name: names - packages for name, names in AT_THE_TOP.items()}             # a package's index is no module
     assert circle(inside) == []
 
 
 def test_import_is_quick_because_torch_waits():
-    code = "import sys, tinygen; assert tinygen.__version__; assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
+    code = "import sys, tinygen; assert tinygen.__version__; assert not {'torch', 'numpy', 'typer'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
 
@@ -114,8 +118,9 @@ def forbidden(tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("code", ["import pickle", "from joblib import load", "eval('1')", "exec(x)", "torch.load(f)", "torch.save(x, f)",
-                                  "np.load(f, allow_pickle=True)", "torch.load(f, weights_only=False)", "__import__(x)"])
+@pytest.mark.parametrize("code", [
+    "import pickle", "from joblib import load", "eval('1')", "exec(x)", "torch.load(f)", "torch.save(x, f)",
+    "np.load(f, allow_pickle=True)", "torch.load(f, weights_only=False)", "__import__(x)"])
 def test_the_search_for_pickles_finds_them(code):
     assert forbidden(ast.parse(code))
 
@@ -125,18 +130,24 @@ def test_data_is_never_run():
     assert {str(path): found for path, tree in TREES.items() if (found := forbidden(tree))} == {}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES - {"tinygen.__main__"}))
+def test_modules_say_what_they_are():
+    assert [str(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES - {"tinygen.__main__"} if name.count(".") == 1))
 def test_public_names_are_documented(name):
-    """Modules, their public functions and classes, and public methods (which may inherit their description)."""
+    """What a part exports, functions and classes, and their public methods (which may inherit their description)."""
     module = importlib.import_module(name)
-    nameless = [] if module.__doc__ else [name]
-    for key, value in vars(module).items():
-        if key.startswith("_") or getattr(value, "__module__", None) != name or not (inspect.isclass(value) or inspect.isfunction(value)):
+    own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == name and key[0] != "_"]
+    nameless = []
+    for key in getattr(module, "__all__", own):
+        value = getattr(module, key)
+        if not (inspect.isclass(value) or inspect.isfunction(value)):
             continue
         # a NamedTuple or dataclass without a docstring is given its signature as one
         if not inspect.getdoc(value) or inspect.getdoc(value).startswith(f"{key}("):
             nameless.append(key)
         for method, function in vars(value).items() if inspect.isclass(value) else ():
-            if not method.startswith("_") and inspect.isfunction(function) and not inspect.getdoc(getattr(value, method)):
+            if method[0] != "_" and inspect.isfunction(function) and not inspect.getdoc(getattr(value, method)):
                 nameless.append(f"{key}.{method}")
     assert nameless == []

@@ -82,7 +82,8 @@ def test_damaged_weights_are_refused(damage, tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "not json", "[]", "3", "{}", '{"format": 1, "kind": "vq"}', '{"kind": "vq", "config": {}}', "\x00"])
+@pytest.mark.parametrize("text", ["", "not json", "[]", "3", "{}", '{"format": 1, "kind": "vq"}',
+                                  '{"kind": "vq", "config": {}}', "\x00"])
 def test_foreign_descriptions_are_refused(text, tmp_path):
     saved(tmp_path)
     (tmp_path / "model.json").write_text(text)

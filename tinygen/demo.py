@@ -17,15 +17,17 @@ from .show.grids import grid
 from .train import choose_device, default_tier, load_recipe, train
 from .vq import count_codes
 
-VQGAN_MINUTES, DIFFUSION_MINUTES = 1.6, 2.0              # of a budget of five; the rest is for measuring and drawing
+VQGAN_MINUTES, DIFFUSION_MINUTES = 0.9, 2.8              # of a budget of five; the rest is for measuring and drawing
 PROMPTS = ("a large red star on a blue striped background", "a small white heart on the left of a plain black background",
            "a medium yellow ring at the top of a purple dotted background", "a large green cloud on a pink gradient background",
            "a large orange arrow on a gray checkered background", "a medium cyan flower at the bottom of a plain white background",
            "a large purple crescent on a yellow dotted background", "a small blue diamond on the right of a green gradient background")
 
 
-def run_demo(out: Path, minutes: float | None = None) -> None:
-    """Fill the folder `out` with two trained models, pictures and index.html; `minutes` of training instead of 3.6.
+def run_demo(out: Path, minutes: float | None = None, n: int = 500) -> None:
+    """Fill the folder `out` with two trained models, pictures and index.html; `minutes` of training instead of 3.7.
+
+    Reconstructions and samples are measured with `n` images each.
 
     The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards. Those of an earlier
     demo in the same folder are replaced.
@@ -53,9 +55,9 @@ def run_demo(out: Path, minutes: float | None = None) -> None:
     console.rule("4 of 4  Look and measure")
     pictures |= draw(vqgan, ldm, data, test, out, device)
     reports = {}
-    for name, n in (("vqgan", 500), ("ldm", 500)):
+    for name, options in (("vqgan", {}), ("ldm", {"steps": 12})):
         model, info = load_model(out / name, device)
-        reports[name] = evaluate(model, info, "shapes", n, device=device, **({"steps": 12} if name == "ldm" else {}))
+        reports[name] = evaluate(model, info, "shapes", n, device=device, **options)
         print_report(reports[name], console)
     seconds = time.perf_counter() - started
     write_page(out, pictures, reports, seconds)

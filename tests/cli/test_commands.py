@@ -16,7 +16,7 @@ COMMANDS = ["doctor", "data", "train", "reconstruct", "sample", "evaluate", "zoo
 
 def test_help_lists_every_command_without_importing_torch():
     code = ("import sys; from tinygen.cli import main; code = main(['--help']); "
-            "heavy = {'torch', 'numpy', 'matplotlib', 'accelerate'} & set(sys.modules); print(sorted(heavy)); sys.exit(code)")
+            "print(sorted({'torch', 'numpy', 'matplotlib', 'accelerate'} & set(sys.modules))); sys.exit(code)")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0 and result.stdout.splitlines()[-1] == "[]"
     for command in COMMANDS:
@@ -25,7 +25,8 @@ def test_help_lists_every_command_without_importing_torch():
 
 def test_python_m_tinygen_with_a_full_disk_behind_stdout():
     with open("/dev/full", "w") as full:
-        result = subprocess.run([sys.executable, "-m", "tinygen", "--version"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        result = subprocess.run([sys.executable, "-m", "tinygen", "--version"], stdout=full, stderr=subprocess.PIPE,
+                                text=True, timeout=60)
     assert (result.returncode, result.stderr) == (2, "tinygen: No space left on device; free some space\n")
 
 
@@ -40,8 +41,9 @@ def test_no_arguments_show_help_and_version_is_one_line(run):
     assert run("--version").out.startswith("tinygen 0.") and run("--version").out.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [("smaple",), ("--bogus",), ("sample",), ("data", "shapes", "more"), ("train", "--out", "x"),
-                                       ("evaluate", "x", "--data", "shapes", "--n", "0"), ("data", "shaeps"), ("data", "shapes:val")])
+@pytest.mark.parametrize("arguments", [
+    ("smaple",), ("--bogus",), ("sample",), ("data", "shapes", "more"), ("train", "--out", "x"),
+    ("evaluate", "x", "--data", "shapes", "--n", "0"), ("data", "shaeps"), ("data", "shapes:val")])
 def test_usage_errors_are_one_line_and_exit_code_2(refused, arguments):
     refused(*arguments)
 
@@ -124,8 +126,8 @@ def test_evaluate_passes_the_options_on(run, models, monkeypatch):
         return {"metrics": {"fd": 1.5}}
 
     monkeypatch.setattr(tinygen.evaluate, "evaluate", measure)
-    result = run("evaluate", models / "ldm", "--data", "shapes", "--n", 20, "--json", "--steps", 3, "--sampler", "ddim", "--guidance", 2.5,
-                 "--negative", "red", "--seed", 4, "--condition", "prompt", "--device", "cpu")
+    result = run("evaluate", models / "ldm", "--data", "shapes", "--n", 20, "--json", "--steps", 3, "--sampler", "ddim",
+                 "--guidance", 2.5, "--negative", "red", "--seed", 4, "--condition", "prompt", "--device", "cpu")
     assert result.code == 0 and json.loads(result.out) == {"metrics": {"fd": 1.5}}
     assert asked | {"device": "cpu"} == {
         "data": "shapes", "n": 20, "kind": "latent-diffusion", "steps": 3, "sampler": "ddim", "guidance_scale": 2.5,
@@ -134,8 +136,9 @@ def test_evaluate_passes_the_options_on(run, models, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "extra", "says"), [
-    ("gan", ("--steps", "3"), "no --steps"), ("vq", ("--guidance", "3"), "no --guidance"), ("vq", ("--condition", "label"), "--condition"),
-    ("ldm", ("--sampler", "bogus"), "unknown sampler"), ("gan", ("--data", "cifar10"), "--data shapes"), ("gan", ("--data", "mnist"), "mnist"),
+    ("gan", ("--steps", "3"), "no --steps"), ("vq", ("--guidance", "3"), "no --guidance"),
+    ("vq", ("--condition", "label"), "--condition"), ("ldm", ("--sampler", "bogus"), "unknown sampler"),
+    ("gan", ("--data", "cifar10"), "--data shapes"), ("gan", ("--data", "mnist"), "mnist"),
     ("gan", ("--n", "9"), "at least 10"), ("nothing", (), "no trained model")])
 def test_what_evaluate_refuses(refused, models, name, extra, says):
     assert says in refused("evaluate", models / name, "--data", "shapes", "--n", 20, "--device", "cpu", *extra)

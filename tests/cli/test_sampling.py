@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tinygen.cli.drawing import draw
 from tinygen.data import load, to_float, to_uint8
 from tinygen.models import load_model
 
@@ -23,8 +24,8 @@ def test_npz_holds_what_generate_draws_for_labels_in_turn(run, models, tmp_path)
     assert result.code == 0 and "a.npz" in result.out
     held = arrays(tmp_path / "new" / "a.npz")
     model, _ = load_model(models / "ldm")
-    drawn = model.generate(5, torch.tensor([0, 1, 2, 0, 1]), torch.Generator().manual_seed(7), steps=2, guidance_scale=3.0,
-                           sampler="heun")
+    drawn = model.generate(5, torch.tensor([0, 1, 2, 0, 1]), torch.Generator().manual_seed(7), steps=2,
+                           guidance_scale=3.0, sampler="heun")
     assert held["images"].dtype == np.uint8 and held["images"].shape == (5, 32, 32, 3)
     assert np.array_equal(held["images"], to_uint8(drawn).permute(0, 2, 3, 1).numpy())
     assert held["labels"].tolist() == [0, 1, 2, 0, 1]
@@ -59,23 +60,30 @@ def test_more_images_than_a_batch_go_on_with_the_same_generator(run, models, tmp
 def test_prompt_and_negative_prompt_matter(run, models, tmp_path):
     options = {"a": ("--prompt", "red star"), "b": ("--prompt", "blue star"),
                "c": ("--prompt", "red star", "--negative", "blue")}
-    for file, extra in options.items():
-        assert run("sample", models / "by-text", "--n", 2, "--steps", 2, *extra, "--out", tmp_path / f"{file}.npz").code == 0
+    for file, extra in options.items():                       # strong guidance: small changes are lost in quantisation
+        assert run("sample", models / "by-text", "--n", 2, "--steps", 2, "--guidance", 30, *extra,
+                   "--out", tmp_path / f"{file}.npz").code == 0
     a, b, c = (arrays(tmp_path / f"{file}.npz") for file in options)
     assert "labels" not in a
     assert not np.array_equal(a["images"], b["images"]) and not np.array_equal(a["images"], c["images"])
 
 
-def test_gif_has_a_frame_a_step_and_ends_with_the_samples(run, models, tmp_path):
+def test_gif_shows_every_step_and_ends_with_the_samples(run, models, tmp_path):
     for file in ("a.gif", "a.png"):
         assert run("sample", models / "by-class", "--n", 6, "--steps", 4, "--out", tmp_path / file).code == 0
     with Image.open(tmp_path / "a.gif") as gif, Image.open(tmp_path / "a.png") as png:
-        assert gif.n_frames == 4
-        gif.seek(3)
+        assert 2 <= gif.n_frames <= 4                         # equal neighbours are stored once
+        first = np.asarray(gif.convert("RGB"), float)
+        gif.seek(gif.n_frames - 1)
         last, still = (np.asarray(picture.convert("RGB"), float) for picture in (gif, png))
-        assert last.shape == still.shape and abs(last - still).mean() < 6           # 256 colours for all
-        gif.seek(0)
-        assert abs(np.asarray(gif.convert("RGB"), float) - still).mean() > abs(last - still).mean()
+    assert last.shape == still.shape and abs(last - still).mean() < abs(first - still).mean()
+
+    model, _ = load_model(models / "by-class")
+    told, options = {"labels": torch.arange(103) % 3}, {"steps": 3, "guidance_scale": 30.0}
+    frames = draw(model, 103, told, options, 0, every_step=True)
+    assert [frame.shape for frame in frames] == [(103, 3, 32, 32)] * 3
+    assert torch.equal(frames[-1], draw(model, 103, told, options, 0, every_step=False)[0])
+    assert not torch.equal(frames[0], frames[-1])
 
 
 def test_reconstructions_are_the_models_and_their_psnr_is_said(run, models, tmp_path):
@@ -92,11 +100,9 @@ def test_reconstructions_are_the_models_and_their_psnr_is_said(run, models, tmp_
     assert run("reconstruct", models / "vq", "--data", "shapes:test", "--n", 12, "--out", tmp_path / "a.png").code == 0
     with Image.open(tmp_path / "a.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
-    tile = test.images[11].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)       # the third row begins with 10, 11
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, tile.shape)[:, :, 0]
-    assert (windows[:, :, 0, 0] == tile[0, 0]).all(-1).any()
-    rows, columns = np.nonzero((windows[:, :, 0, 0] == tile[0, 0]).all(-1))
-    assert any(np.array_equal(windows[row, column], tile) for row, column in zip(rows, columns, strict=True))
+    tile = test.images[11].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
+    corners = np.argwhere((pixels[:-63, :-63] == tile[0, 0]).all(-1))
+    assert any(np.array_equal(pixels[row:row + 64, column:column + 64], tile) for row, column in corners)
 
 
 SAMPLE = ("sample", "MODEL", "--n", "2", "--out", "a.npz")
@@ -109,7 +115,8 @@ BAD = [
     ("by-text", ("--label", "0"), "knows no classes"), ("ldm", ("--label", "0", "--prompt", "red"), "not both"),
     ("gan", ("--prompt", "red"), "--label"), ("by-class", ("--prompt", "red"), "knows no text"),
     ("by-class", ("--negative", "red"), "knows no text"), ("by-text", ("--prompt", "rde star"), "did you mean 'red'"),
-    ("by-text", ("--prompt", "red", "--negative", "green"), "'green'"), ("by-text", ("--prompt", "red " * 20), "at most"),
+    ("by-text", ("--prompt", "red", "--negative", "green"), "'green'"),
+    ("by-text", ("--prompt", "red " * 20), "at most"),
     ("by-text", ("--guidance", "3"), "--prompt"), ("ldm", ("--guidance", "nan"), "--guidance"),
     ("ldm", ("--guidance", "-1"), "--guidance"), ("ldm", ("--sampler", "dpm"), "dpmpp_2m"),
     ("gan", ("--steps", "3"), "no --steps"), ("gan", ("--guidance", "2"), "no --guidance"),
@@ -120,7 +127,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "extra", "says"), BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else None)
+@pytest.mark.parametrize(("name", "extra", "says"), BAD)
 def test_what_sample_refuses(refused, models, tmp_path, monkeypatch, name, extra, says):
     monkeypatch.chdir(tmp_path)
     model = name if name.startswith("zoo:") else models / name
@@ -128,8 +135,9 @@ def test_what_sample_refuses(refused, models, tmp_path, monkeypatch, name, extra
     assert list(tmp_path.iterdir()) == []
 
 
-RECONSTRUCT_BAD = [("vq", ("--n", "0"), "--n"), ("vq", ("--n", "2001"), "2000 images"), ("vq", ("--data", "mnist"), "mnist"),
-                   ("vq", ("--data", "shapes:tset"), "did you mean 'test'"), ("vq", ("--out", "a.gif"), ".npz or .png"),
+RECONSTRUCT_BAD = [("vq", ("--n", "0"), "--n"), ("vq", ("--n", "2001"), "2000 images"),
+                   ("vq", ("--data", "mnist"), "mnist"), ("vq", ("--data", "shapes:tset"), "did you mean 'test'"),
+                   ("vq", ("--out", "a.gif"), ".npz or .png"),
                    ("gan", (), "first stage"), ("ldm", (), "first stage")]
 
 
@@ -152,24 +160,27 @@ def damage(folder, how):
         facts.write_text(facts.read_text()[:40])
     elif how == "binary":
         facts.write_bytes(b"\x80\x04\xff")
+    elif how in ("foreign", "list"):
+        facts.write_text({"foreign": '{"architectures": ["GPT2"]}', "list": "[1]"}[how])
     else:
-        facts.write_text({"foreign": '{"architectures": ["GPT2"]}', "list": "[1]", "kind": facts.read_text().replace('"gan"', '"gna"'),
-                          "width": facts.read_text().replace('"channels": 4', '"channels": -4'),
-                          "newer": facts.read_text().replace('"format": 1', '"format": 9'),
-                          "argument": facts.read_text().replace('"channels"', '"chanels"'),
-                          "another": facts.read_text().replace('"num_classes": 3', '"num_classes": 5'),
-                          "info": facts.read_text().replace('"info": {', '"info": 5, "old": {')}[how])
+        before, after = {
+            "kind": ('"gan"', '"gna"'), "width": ('"channels": 4', '"channels": -4'),
+            "newer": ('"format": 1', '"format": 9'),
+            "argument": ('"channels"', '"chanels"'), "another": ('"num_classes": 3', '"num_classes": 5'),
+            "info": ('"info": {', '"info": 5, "old": {')}[how]
+        facts.write_text(facts.read_text().replace(before, after))
 
 
-@pytest.mark.parametrize("how", ["truncated", "changed", "gone", "half a description", "binary", "foreign", "list", "kind", "width",
-                                 "newer", "argument", "another", "info"])
+@pytest.mark.parametrize("how", ["truncated", "changed", "gone", "half a description", "binary", "foreign", "list",
+                                 "kind", "width", "newer", "argument", "another", "info"])
 def test_a_damaged_or_foreign_model_is_refused(refused, models, tmp_path, how):
     folder = tmp_path / "model"
     folder.mkdir()
     for file in (models / "gan").iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     damage(folder, how)
-    assert str(folder) in refused("sample", folder, "--n", 2, "--out", tmp_path / "a.npz") or how in ("kind", "width", "argument")
+    error = refused("sample", folder, "--n", 2, "--out", tmp_path / "a.npz")
+    assert str(folder) in error or (how in ("kind", "width", "argument") and "kind" in error)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

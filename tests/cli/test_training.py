@@ -34,9 +34,10 @@ def steps(folder):
 
 def test_train_writes_a_model_and_says_where(run, recipe, tmp_path):
     out = tmp_path / "run"
-    result = run("train", recipe, "--out", out, "--device", "cpu", "--tier", "gpu", "--set", "train.seed=5", "--set", "train.lr=1e-4")
+    result = run("train", recipe, "--out", out, "--device", "cpu", "--tier", "gpu", "--set", "train.seed=5",
+                 "--set", "train.lr=1e-4")
     assert result.code == 0, result.err
-    assert f"4 steps" in result.out and str(out) in result.out
+    assert "4 steps" in result.out and str(out) in result.out
     _, info = load_model(out)
     assert (info["steps"], info["train"]["seed"], info["train"]["lr"]) == (4, 5, 1e-4)
     assert steps(out) == [1, 2, 3, 4]
@@ -44,7 +45,15 @@ def test_train_writes_a_model_and_says_where(run, recipe, tmp_path):
     assert again.code == 2 and "--resume" in again.err
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(run, recipe, tmp_path, monkeypatch):
+@pytest.fixture
+def ctrl_c():
+    """SIGINT raises KeyboardInterrupt, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(run, recipe, tmp_path, monkeypatch, ctrl_c):
     out, losses = tmp_path / "run", ClassifierObjective.losses
 
     def interrupted(self, batch, progress):
@@ -72,22 +81,28 @@ def test_ctrl_c_before_the_first_step_does_not_promise_a_checkpoint(run, recipe,
     assert result.code == 130 and "no checkpoint" in result.err and not (tmp_path / "run").exists()
 
 
-BAD = [(("--set", "train.stpes=3"), "did you mean 'steps'"), (("--set", "train.steps"), "key=value"), (("--set", "train.steps=0"), "train.steps"),
-       (("--set", "train.steps=many"), "train.steps"), (("--set", "train=5"), "train"), (("--set", "kind=gna"), "did you mean 'gan'"),
-       (("--set", "data=mnist"), "mnist"), (("--set", "model.width=wide"), "classifier"), (("--set", "model.wdith=8"), "did you mean 'width'"),
-       (("--set", "model.width=-4"), "classifier"), (("--set", "objective.foo=1"), "foo"), (("--set", "train.batch_size=5000"), "batch"),
-       (("--set", "first_stage=nowhere", "--set", "kind=latent-diffusion", "--set", "model={}"), "no trained model"),
-       (("--set", "train.precision=fp12"), "fp12"), (("--tier", "tpu"), "tpu"), (("--minutes", "0"), "--minutes"), (("--minutes", "-1"), "--minutes"),
-       (("--minutes", "inf"), "--minutes"), (("--device", "tpu"), "unknown device"), (("--resume",), "no checkpoint")]
+SET = "--set"
+BAD = [
+    ((SET, "train.stpes=3"), "did you mean 'steps'"), ((SET, "train.steps"), "key=value"),
+    ((SET, "train.steps=0"), "steps must be at least 1"), ((SET, "train.steps=many"), "steps must be of type int"),
+    ((SET, "train=5"), "train"), ((SET, "kind=gna"), "did you mean 'gan'"), ((SET, "data=mnist"), "mnist"),
+    ((SET, "model.width=wide"), "classifier"), ((SET, "model.wdith=8"), "did you mean 'width'"),
+    ((SET, "model.width=-4"), "classifier"), ((SET, "objective.foo=1"), "foo"),
+    ((SET, "train.batch_size=5000"), "batch"),
+    ((SET, "first_stage=nowhere", SET, "kind=latent-diffusion", SET, "model={}"), "no trained model"),
+    ((SET, "train.precision=fp12"), "fp12"), (("--tier", "tpu"), "tpu"), (("--minutes", "0"), "--minutes"),
+    (("--minutes", "-1"), "--minutes"), (("--minutes", "inf"), "--minutes"), (("--device", "tpu"), "unknown device"),
+    (("--resume",), "no checkpoint")]
 
 
-@pytest.mark.parametrize(("extra", "says"), BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else None)
+@pytest.mark.parametrize(("extra", "says"), BAD)
 def test_what_train_refuses(refused, recipe, tmp_path, extra, says):
     assert says in refused("train", recipe, "--out", tmp_path / "run", "--device", "cpu", *extra)
     assert not (tmp_path / "run" / "model.json").exists()
 
 
-@pytest.mark.parametrize("content", ["just words", "[1, 2]", "kind: [", "kind: classifier\nmodel: 5\ndata: shapes", "data: shapes:test"])
+@pytest.mark.parametrize("content", ["just words", "[1, 2]", "kind: [", "kind: classifier\nmodel: 5\ndata: shapes",
+                                     "data: shapes:test"])
 def test_a_recipe_that_is_none_is_refused(refused, tmp_path, content):
     path = tmp_path / "bad.yaml"
     path.write_text(content)

@@ -104,7 +104,7 @@ def test_a_few_steps_lower_the_loss(kind):
     labels = torch.arange(16) % 2
     x0 = (2.0 * labels - 1)[:, None, None, None].expand(16, 3, 8, 8)            # one class is black, the other white
     optimiser, losses = torch.optim.Adam(model.parameters(), lr=3e-3), []
-    for step in range(30):
+    for step in range(40):
         loss, _ = model.loss(x0, torch.Generator().manual_seed(step), labels=labels)
         optimiser.zero_grad()
         loss.backward()

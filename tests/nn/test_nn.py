@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinygen.nn import (Attention, Downsample, ResidualBlock, TransformerBlock, Upsample, group_norm, sinusoidal_embedding,
-                        sinusoidal_positions_2d, zero_)
+from tinygen.nn import (Attention, Downsample, ResidualBlock, TransformerBlock, Upsample, group_norm,
+                        sinusoidal_embedding, sinusoidal_positions_2d, zero_)
 
 
 def randn(*shape, seed=0):
@@ -83,14 +83,14 @@ def test_down_and_up():
     x = randn(2, 3, 8, 8)
     down, up = Downsample(3, 5), Upsample(3, 5)
     assert down(x).shape == (2, 5, 4, 4) and up(x).shape == (2, 5, 16, 16)
-    weight = down.conv.weight.view(5, 3, 2, 2)                           # folding, then 1x1, is a 2x2 convolution of stride 2
+    weight = down.conv.weight.view(5, 3, 2, 2)                     # folding, then 1x1, is a 2x2 convolution of stride 2
     torch.testing.assert_close(down(x), F.conv2d(x, weight, down.conv.bias, stride=2), atol=1e-5, rtol=1e-4)
     weight = up.conv.weight.view(5, 2, 2, 3).permute(3, 0, 1, 2)         # 1x1, then unfolding, is its transpose
     expected = F.conv_transpose2d(x, weight, stride=2) + up.conv.bias.view(5, 2, 2).repeat(1, 8, 8)
     torch.testing.assert_close(up(x), expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("channels, groups", [(2, 1), (8, 2), (48, 12), (64, 16), (96, 16), (144, 16), (20, 5), (28, 7)])
+@pytest.mark.parametrize("channels, groups", [(2, 1), (8, 2), (48, 12), (64, 16), (144, 16), (20, 5), (28, 7)])
 def test_group_norm_divides_its_channels(channels, groups):
     norm = group_norm(channels)
     assert norm.num_groups == groups and channels % groups == 0
@@ -112,4 +112,5 @@ def test_sinusoidal_embedding_by_hand():
 def test_positions_tell_all_places_apart():
     positions = sinusoidal_positions_2d(5, 3, 16)
     assert positions.shape == (15, 16) and torch.pdist(positions).min() > 0.1
-    assert torch.equal(positions[0, :8], positions[2, :8]) and torch.equal(positions[0, 8:], positions[3, 8:])     # row; column
+    assert torch.equal(positions[0, :8], positions[2, :8])               # the same row
+    assert torch.equal(positions[0, 8:], positions[3, 8:])               # the same column

@@ -1,4 +1,4 @@
-"""Recipes that train in a second, and the program that other processes run: `tiny.py KIND MODELS OUT [kill after STEP]`."""
+"""Recipes that train in a second, and the program of other processes: `tiny.py KIND MODELS OUT [kill after STEP]`."""
 
 import os
 import signal
@@ -26,7 +26,8 @@ MODELS = {
 OBJECTIVES = {
     "vq": {"perceptual_weight": 0.1, "adversarial_weight": 0.1, "adversarial_start": 0.1, "adversarial_full": 0.6,
            "discriminator_channels": 4},
-    "gan": {"discriminator_channels": 4, "generator_every": 2, "regulariser": "r1", "spectral_norm": True, "augment": True},
+    "gan": {"discriminator_channels": 4, "generator_every": 2, "regulariser": "r1", "spectral_norm": True,
+            "augment": True},
 }
 
 
@@ -36,7 +37,8 @@ def dataset(kind: str = "vq", n: int = 24) -> ImageSet:
     labels = torch.randint(3, (n,), generator=generator)
     noise = torch.randint(40, (n, 3, size, size), generator=generator)
     images = (noise + 90 * labels[:, None, None, None]).to(torch.uint8)
-    return ImageSet("tiny:train", images, labels, ("dark", "bright", "any"), tuple(CAPTIONS[label] for label in labels.tolist()),
+    captions = tuple(CAPTIONS[label] for label in labels.tolist())
+    return ImageSet("tiny:train", images, labels, ("dark", "bright", "any"), captions,
                     torch.zeros(n, 0, dtype=torch.long), {})
 
 
@@ -50,16 +52,18 @@ def prepare(folder: Path) -> None:
 
 def recipe(kind: str, models: Path, **train) -> Recipe:
     """A tiny recipe; `train` changes its TrainConfig."""
-    config = {"steps": 8, "batch_size": 8, "lr": 3e-3, "ema": 0.9, "log_every": 1, "preview_every": 0, "checkpoint_every": 3,
-              "precision": "fp32", "flip": kind != "fsq"} | train
+    config = {"steps": 8, "batch_size": 8, "lr": 3e-3, "ema": 0.9, "log_every": 1, "preview_every": 0,
+              "checkpoint_every": 3, "precision": "fp32", "flip": kind != "fsq"} | train
     return Recipe(name=f"tiny-{kind}", kind="vq" if kind == "fsq" else kind, data="tiny", model=MODELS[kind],
-                  objective=OBJECTIVES.get(kind, {}), first_stage=str(models / "first") if kind == "latent-diffusion" else None,
+                  objective=OBJECTIVES.get(kind, {}),
+                  first_stage=str(models / "first") if kind == "latent-diffusion" else None,
                   perceptual=str(models / "features") if kind == "vq" else None, train=TrainConfig(**config))
 
 
 def main(kind: str, models: str, out: str, kill_after: str = "") -> None:
     torch.set_num_threads(1)
-    trainer = Trainer(recipe(kind, Path(models), steps=40 if kill_after else 4), out, device="cpu", data=dataset(kind), quiet=True)
+    wanted = recipe(kind, Path(models), steps=24 if kill_after else 4)
+    trainer = Trainer(wanted, out, device="cpu", data=dataset(kind), quiet=True)
     if kill_after:
         step = trainer.train_step
 

@@ -5,8 +5,10 @@ import torch
 
 from tinygen.vq import VQAutoencoder
 
-VARIANTS = {"learned": {"codebook_size": 16, "code_channels": 4}, "normalised": {"codebook_size": 16, "code_channels": 4,
-            "l2_normalize": True}, "by gradient": {"codebook_size": 16, "code_channels": 4, "decay": None}, "fsq": {"levels": (4, 3)}}
+VARIANTS = {"learned": {"codebook_size": 16, "code_channels": 4},
+            "normalised": {"codebook_size": 16, "code_channels": 4, "l2_normalize": True},
+            "by gradient": {"codebook_size": 16, "code_channels": 4, "decay": None},
+            "fsq": {"levels": (4, 3)}}
 
 
 def images(n=3, size=16):

@@ -1,4 +1,4 @@
-"""Quantisers: k-means with forgetting by hand, straight-through gradients, initialisation, restarts, FSQ as a number system."""
+"""Quantisers: k-means with forgetting by hand, straight-through gradients, initialisation, restarts, FSQ."""
 
 import importlib.util
 import itertools
@@ -218,8 +218,9 @@ def test_half_precision_around_it_does_not_reach_it():
 def two_processes(tmp_path_factory):
     """The module that both processes run, and what each of them found."""
     folder, script = tmp_path_factory.mktemp("two"), Path(__file__).with_name("two_processes.py")
-    processes = [subprocess.Popen([sys.executable, str(script), str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
-                                  env=os.environ | {"PYTHONPATH": str(script.parents[2])}) for rank in range(2)]
+    environment = os.environ | {"PYTHONPATH": str(script.parents[2])}
+    processes = [subprocess.Popen([sys.executable, str(script), str(rank), str(folder)], env=environment,
+                                  stderr=subprocess.PIPE, text=True) for rank in range(2)]
     for process in processes:
         _, errors = process.communicate(timeout=500)
         assert process.returncode == 0, errors
@@ -245,7 +246,7 @@ def test_two_processes_share_one_codebook(two_processes):
     assert live.any() and not live[6:].any()
     torch.testing.assert_close(first["restarted"][live], restarted.codebook[live])
     assert torch.cdist(first["restarted"][~live], own).min(1).values.max() < 1e-3
-    fresh = module.quantizer(0.0, None)                                  # what process 0 draws, then the whole batch's step
+    fresh = module.quantizer(0.0, None)                              # what process 0 draws, then the whole batch's step
     fresh.initialize(own, torch.Generator().manual_seed(0))
     fresh(whole)
     torch.testing.assert_close(first["fresh"], fresh.codebook)
@@ -292,11 +293,12 @@ def test_fsq_stays_on_the_grid_however_large_the_latent(levels):
 
 @pytest.mark.parametrize("levels", [(5,), (8,)])
 def test_fsq_gradient_is_that_of_the_bound(levels):
-    fsq, z = FSQ(levels), latents(1, 1, 4, 4).double().float().requires_grad_()
+    fsq, z = FSQ(levels), latents(1, 1, 4, 4).requires_grad_()
     fsq(z).z_q.sum().backward()
     step, half = 1e-2, levels[0] // 2
     with torch.no_grad():
-        slope = (fsq.bound((z + step)[0, 0, ..., None]) - fsq.bound((z - step)[0, 0, ..., None]))[..., 0] / (2 * step * half)
+        up, down = fsq.bound((z + step)[0, 0, ..., None]), fsq.bound((z - step)[0, 0, ..., None])
+        slope = (up - down)[..., 0] / (2 * step * half)
     torch.testing.assert_close(z.grad[0, 0], slope, atol=2e-3, rtol=1e-2)
     zero = torch.zeros(1, 1, 1, 1)
     assert fsq(zero).z_q.item() == 0.0

@@ -22,12 +22,12 @@ def codebook() -> torch.Tensor:
 
 
 def quantizer(restart_below: float, start: torch.Tensor | None) -> VectorQuantizer:
-    """In training mode; initialised by `start`, or by its first batch where that is None."""
+    """In training mode; initialised by `start` (two codes of which are near death), or by its first batch."""
     model = VectorQuantizer(8, 4, decay=0.9, restart_below=restart_below)
     if start is not None:
+        model.code_count.copy_(torch.tensor([12.0] * 6 + [0.1] * 2))            # the mean count of 96 latents is 12
         model.codebook.copy_(start)
-        model.code_sum.copy_(start)
-        model.code_count.fill_(1.0)
+        model.code_sum.copy_(start * model.code_count[:, None])
         model.initialized.fill_(True)
     return model
 

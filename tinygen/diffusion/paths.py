@@ -67,11 +67,14 @@ class VPPath(Path):
         self.angle = torch.cat([angle.new_zeros(1), angle])                     # (T + 1,) float64, phi(i / T)
         self._tables: dict[tuple, tuple[Tensor, Tensor]] = {}                   # (device, dtype) -> phi, pi / 2 - phi
 
-    def _interpolate(self, t: Tensor, complement: bool) -> Tensor:
-        key = (t.device, t.dtype)
+    def _table(self, like: Tensor, complement: bool) -> Tensor:
+        key = (like.device, like.dtype)
         if key not in self._tables:                                             # rounded last: small angles stay exact
             self._tables[key] = (self.angle.to(*key), (math.pi / 2 - self.angle).to(*key))
-        table = self._tables[key][complement]
+        return self._tables[key][complement]
+
+    def _interpolate(self, t: Tensor, complement: bool) -> Tensor:
+        table = self._table(t, complement)
         position = t.clamp(0, 1) * self.steps
         i = position.floor().long().clamp(max=self.steps - 1)
         return torch.lerp(table[i], table[i + 1], position - i)
@@ -83,10 +86,9 @@ class VPPath(Path):
         return self._interpolate(t, complement=False).sin()
 
     def t_from_log_snr(self, log_snr: Tensor) -> Tensor:
-        angle = torch.atan(torch.exp(-log_snr.double().cpu() / 2))
-        i = torch.searchsorted(self.angle, angle).clamp(1, self.steps)
-        fraction = (angle - self.angle[i - 1]) / (self.angle[i] - self.angle[i - 1])
-        return ((i - 1 + fraction) / self.steps).clamp(0, 1).to(log_snr)
+        angle, table = torch.atan(torch.exp(-log_snr / 2)), self._table(log_snr, complement=False)
+        i = torch.searchsorted(table, angle).clamp(1, self.steps)
+        return ((i - 1 + (angle - table[i - 1]) / (table[i] - table[i - 1])) / self.steps).clamp(0, 1)
 
 
 class CosinePath(Path):

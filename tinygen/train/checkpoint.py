@@ -33,7 +33,7 @@ def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: dict
             index, entry = key[len(prefix):].split(".", 1)
             state.setdefault(int(index), {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    for parameter, entry in optimizer.state.items():                        # fused kernels want the parameter's own memory format
+    for parameter, entry in optimizer.state.items():              # fused kernels want the parameter's own memory format
         for key, value in entry.items():
             if value.shape == parameter.shape:
                 entry[key] = torch.empty_like(parameter).copy_(value)

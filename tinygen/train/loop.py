@@ -134,7 +134,7 @@ class Trainer:
         """Time a few throw-away steps, put everything back, and say how many fit into `minutes`."""
         saved = copy.deepcopy(self.objective.state_dict())
         average = copy.deepcopy(self.ema.model.state_dict()) if self.ema else None
-        self.total = 1000                                                   # timed near the end: every term of the loss is in force
+        self.total = 1000                                       # timed near the end: every term of the loss is in force
         for count in range(12):
             if count == 4:                                                  # the first steps allocate and compile
                 self.synchronize()

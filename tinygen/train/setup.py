@@ -33,7 +33,7 @@ class Training(NamedTuple):
 
 def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -> Training:
     """Load the data, build the model with the recipe's seed, load frozen networks, build the objective; all on `device`."""
-    model_type = model_class(recipe.kind)                                   # an unknown kind is reported before any work
+    model_type = model_class(recipe.kind)                                  # an unknown kind is reported before any work
     data = (data or load(recipe.data)).to(device)
     config = dict(recipe.model)
     first_stage = None
@@ -43,7 +43,7 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
             raise TinygenError(f"first_stage {recipe.first_stage} is of kind {facts['kind']!r}: name a 'vq' or 'kl' model")
         first_stage, _ = load_model(recipe.first_stage, device)
         config["first_stage"] = {"kind": facts["kind"], "config": facts["config"]}
-    if hasattr(model_type, "complete"):                                     # what only the data can tell, e.g. the vocabulary
+    if hasattr(model_type, "complete"):                               # what only the data can tell, e.g. the vocabulary
         config = model_type.complete(config, data)
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.kind, config).to(device)
