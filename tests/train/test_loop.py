@@ -54,8 +54,8 @@ def test_average_in_closed_form():
     assert not ema.model.training and not any(p.requires_grad for p in ema.model.parameters())
 
 
-@pytest.mark.parametrize("capability, expected", [((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((8, 9), "bf16"),
-                                                  ((10, 0), "bf16")])
+@pytest.mark.parametrize("capability, expected", [((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"),
+                                                  ((8, 9), "bf16"), ((10, 0), "bf16")])
 def test_precision_on_gpus(capability, expected, monkeypatch):
     """A T4 (7.5) says that it supports bf16, and emulates it: it is not asked."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)

@@ -1,6 +1,7 @@
 """Checkpoints: everything a run needs to go on, in safetensors and JSON, written to a temporary folder and renamed.
 
-Random numbers and the position in the data are functions of (seed, step, process), so the step is all there is to store of them.
+Random numbers and the position in the data are functions of (seed, step, process):
+the step is all that is stored of them.
 """
 
 import json
@@ -65,7 +66,8 @@ def save_checkpoint(folder: Path, objective: nn.Module, average: nn.Module | Non
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise TinygenError(f"cannot write a checkpoint to {folder} ({error}); free some space or choose another --out") from error
+        raise TinygenError(f"cannot write a checkpoint to {folder} ({error}); "
+                           "free some space or choose another --out") from error
 
 
 def find_checkpoint(folder: Path) -> Path | None:
@@ -97,4 +99,5 @@ def restore(tensors: dict[str, Tensor], objective: nn.Module, average: nn.Module
             restore_optimizer(name, optimizer, tensors)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise TinygenError(f"the checkpoint in {where} belongs to another model ({reason}); choose another --out") from error
+        raise TinygenError(f"the checkpoint in {where} belongs to another model ({reason}); "
+                           "choose another --out") from error

@@ -7,7 +7,7 @@ from torch import nn
 
 
 class EMA:
-    """Averaged copy of `model`: p <- d p + (1 - d) p_model, with d = min(decay, (1 + step) / (10 + step)) so that it starts fast.
+    """Averaged copy of `model`: p <- d p + (1 - d) p_model, with d = min(decay, (1 + step) / (10 + step)).
 
     Buffers (codebooks, latent statistics) are copied, not averaged. Frozen parameters are shared with the model.
     """

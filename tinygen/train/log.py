@@ -35,8 +35,9 @@ class Log:
                 raise TinygenError(f"cannot write to {self.out}: {error.strerror}; choose another --out") from error
             from torch.utils.tensorboard import SummaryWriter                   # takes a second to import
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step)
-        self.bar = Bar(TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                       TextColumn("{task.fields[terms]}"), TimeRemainingColumn(), disable=self.quiet)
+        self.bar = Bar(TextColumn("{task.description}"), BarColumn(20),
+                       TextColumn("{task.completed:.0f}/{task.total:.0f}"), TextColumn("{task.fields[terms]}"),
+                       TimeRemainingColumn(), disable=self.quiet)
         self.bar.start()
         self.task = self.bar.add_task(self.name, total=self.total, completed=self.step, terms="")
         return self
@@ -51,7 +52,8 @@ class Log:
         """log.jsonl without lines later than the step we start from."""
         path = self.out / "log.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= self.step]
+            whole = [line for line in path.read_text().splitlines() if line.endswith("}")]     # the last may be cut
+            lines = [line for line in whole if json.loads(line)["step"] <= self.step]
             path.write_text("".join(line + "\n" for line in lines))
         return path
 
@@ -61,7 +63,7 @@ class Log:
         self.pending.append((step, scalars))
 
     def flush(self, lr: float) -> float:
-        """Write the means since the last flush and return the seconds spent so far; TinygenError where one is not finite."""
+        """Write the means since the last flush, return the seconds spent so far; TinygenError if one is not finite."""
         now = time.perf_counter()
         seconds = self.offset + now - self.start
         if not self.pending:
@@ -72,7 +74,8 @@ class Log:
         for (step, name, _), number in zip(values, numbers):
             if number != number or number in (float("inf"), float("-inf")):
                 checkpoint = self.out / "checkpoint"
-                hint = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint had been written yet"
+                hint = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else \
+                    "no checkpoint had been written yet"
                 raise TinygenError(f"step {step}: {name} is {number}; {hint}; try a smaller train.lr or train.clip")
             sums.setdefault(name, []).append(number)
         means = {name: sum(entries) / len(entries) for name, entries in sums.items()}
@@ -84,8 +87,8 @@ class Log:
             self.file.flush()
             for name, mean in (means | {"images_per_second": rate, "lr": lr}).items():
                 self.board.add_scalar(name, mean, self.step)
-        shown = [f"{name} {mean:.3g}" for name, mean in means.items() if not name.startswith(("gradient_", "logits_"))][:5]
-        self.bar.update(self.task, completed=self.step, terms=" ".join([f"{rate:.0f} img/s", *shown]))
+        shown = [f"{name} {mean:.3g}" for name, mean in means.items() if not name.startswith(("gradient_", "logits_"))]
+        self.bar.update(self.task, completed=self.step, terms=" ".join([f"{rate:.0f} img/s", *shown[:5]]))
         self.pending, self.last_step, self.last_time = [], self.step, now
         return seconds
 

@@ -1,4 +1,4 @@
-"""The one training loop: it owns optimisers, precision, clipping, averages, checkpoints; objectives own the mathematics."""
+"""The one training loop: it owns optimisers, precision, clipping, averages, checkpoints; objectives the mathematics."""
 
 import copy
 import time
@@ -43,11 +43,11 @@ class Trainer:
         recipe: see load_recipe.
         out: run folder; gets model.safetensors, model.json, log.jsonl, previews/, tensorboard/ and checkpoint/.
         device: "cpu", "cuda", "cuda:1", "mps"; the best there is by default.
-        minutes: time budget; turned into a number of steps by a short warm-up, and stored so that a resumed run keeps it.
+        minutes: time budget; turned into a number of steps by a short warm-up, and stored: a resumed run keeps it.
         resume: continue from the checkpoint in `out`.
         data: an image set to use in place of the recipe's.
         quiet: no progress bar.
-    Raises TinygenError for a folder in use or not writable, for a checkpoint of another recipe, and when a loss is not finite.
+    TinygenError for a folder in use or not writable, for a checkpoint of another recipe, and when a loss is not finite.
     """
 
     def __init__(self, recipe: Recipe, out: str | Path, *, device: str | None = None, minutes: float | None = None,
@@ -60,14 +60,15 @@ class Trainer:
             raise TinygenError(f"{self.out} has no checkpoint to resume from; leave out --resume to start afresh")
         target = choose_device(device)
         precision = choose_precision(target, self.config.precision)
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):    # forget the last run's choices
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):  # forget the last run
             AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=target.type == "cpu")
+        self.accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision,
+                                       cpu=target.type == "cpu")
         self.device = self.accelerator.device if target.index is None else target
         self.data, self.objective, self.model_config = set_up(recipe, self.device, data)
         self.batches = self.objective.batches(
-            self.data, batch_size=self.config.batch_size, seed=self.config.seed, flip=self.config.flip, shift=self.config.shift,
-            rank=self.accelerator.process_index, world_size=self.accelerator.num_processes)
+            self.data, batch_size=self.config.batch_size, seed=self.config.seed, flip=self.config.flip,
+            shift=self.config.shift, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes)
         self.optimizers = make_optimizers(self.objective, self.config, self.device)
         self.prepared = {name: self.accelerator.prepare_optimizer(o) for name, o in self.optimizers.items()}
         self.ema = EMA(self.objective.model, self.config.ema) if self.config.ema else None
@@ -119,8 +120,10 @@ class Trainer:
         return scalars
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Mean of the gradients over processes, in one message. (DistributedDataParallel wants one forward pass a step; a
-        GAN, or an adaptive weight, has several.)"""
+        """Mean of the gradients over processes, in one message.
+
+        (DistributedDataParallel wants one forward pass a step; a GAN, or an adaptive weight, has several.)
+        """
         if self.accelerator.num_processes == 1:
             return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
@@ -158,14 +161,15 @@ class Trainer:
             torch.cuda.synchronize(self.device)
 
     def run(self) -> nn.Module:
-        """Train to the end, save the model and return it in eval mode. Ctrl-C saves a checkpoint and raises KeyboardInterrupt."""
+        """Train to the end, save the model, return it in eval mode. Ctrl-C saves, then KeyboardInterrupt."""
         if self.resume:
             self.restore()
         elif self.minutes:
             self.total = self.steps_within(self.minutes)
         self.objective.train()
-        log = Log(self.out, self.recipe.name, self.total, self.config.batch_size, first_step=self.step, seconds=self.seconds,
-                  quiet=self.quiet or not self.accelerator.is_main_process, write=self.accelerator.is_main_process)
+        main = self.accelerator.is_main_process
+        log = Log(self.out, self.recipe.name, self.total, self.config.batch_size, first_step=self.step,
+                  seconds=self.seconds, quiet=self.quiet or not main, write=main)
         with log, Interrupt() as interrupt:
             while self.step < self.total:
                 scalars = self.train_step(self.progress(self.step))
@@ -186,7 +190,7 @@ class Trainer:
         return self.model.eval()
 
     def agree(self, asked: bool) -> bool:
-        """Whether to stop after this step. Several processes, which must stop at the same one, vote every `log_every` steps."""
+        """Whether to stop after this step. Several processes must agree: they vote every `log_every` steps."""
         if self.accelerator.num_processes == 1:
             return asked
         if self.step % max(1, self.config.log_every):
@@ -229,10 +233,12 @@ class Trainer:
     def save(self) -> None:
         """Write the trained model."""
         if self.accelerator.is_main_process:
-            facts = {"steps": self.total, "batch_size": self.config.batch_size, "images_seen": self.total * self.config.batch_size,
-                     "seconds": round(self.seconds, 1), "seed": self.config.seed, "device": self.device.type,
+            facts = {"steps": self.total, "batch_size": self.config.batch_size,
+                     "images_seen": self.total * self.config.batch_size, "seconds": round(self.seconds, 1),
+                     "seed": self.config.seed, "device": self.device.type,
                      "train": asdict(self.config), "objective": self.recipe.objective}
-            save_model(self.out, self.model, self.recipe.kind, self.model_config, model_info(self.data, self.recipe, facts))
+            info = model_info(self.data, self.recipe, facts)
+            save_model(self.out, self.model, self.recipe.kind, self.model_config, info)
         self.accelerator.wait_for_everyone()
 
 

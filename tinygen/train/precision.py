@@ -12,9 +12,9 @@ def cpu_has_bf16() -> bool:
 
 
 def choose_precision(device: torch.device, wanted: str = "auto") -> str:
-    """"bf16", "fp16" or "fp32" for `device`: bf16 where GPUs (compute capability >= 8.0) and CPUs have it, fp16 on older GPUs.
+    """"bf16", "fp16" or "fp32": bf16 where GPUs (compute capability >= 8.0) and CPUs have it, fp16 on older GPUs.
 
-    `torch.cuda.is_bf16_supported()` is not asked: it is true on a T4, by slow emulation. TinygenError for fp16 on a CPU.
+    `torch.cuda.is_bf16_supported()` is not asked: it is true on a T4, by slow emulation. TinygenError: fp16 on a CPU.
     """
     if wanted == "fp16" and device.type == "cpu":
         raise TinygenError("train.precision fp16 needs a GPU: take fp32, or auto for the best that there is")

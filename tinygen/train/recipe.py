@@ -1,4 +1,4 @@
-"""Recipes: YAML filled into dataclasses. Configuration is data; an unknown key is refused with the nearest valid name."""
+"""Recipes: YAML filled into dataclasses. Configuration is data; unknown keys are refused, with the nearest one."""
 
 import json
 import os
@@ -15,10 +15,12 @@ from ..errors import TinygenError, nearest
 FOLDER = Path(__file__).parents[1] / "recipes"
 TIERS = ("cpu", "gpu")
 CHOICES = {"schedule": ("cosine", "constant"), "precision": ("auto", "fp32", "bf16", "fp16")}
-AT_LEAST = {"steps": 1, "batch_size": 1, "lr": 0, "weight_decay": 0, "warmup": 0, "final_lr": 0, "clip": 0, "ema": 0, "seed": 0,
-            "shift": 0, "log_every": 0, "preview_every": 0, "checkpoint_every": 0}
+AT_LEAST = {"steps": 1, "batch_size": 1, "lr": 0, "weight_decay": 0, "warmup": 0, "final_lr": 0, "clip": 0, "ema": 0,
+            "seed": 0, "shift": 0, "log_every": 0, "preview_every": 0, "checkpoint_every": 0}
 AT_MOST = {"warmup": 1, "ema": 1}
-WITHOUT_EFFECT = ("about", "train.compile", "train.precision", "train.log_every", "train.preview_every", "train.checkpoint_every")
+# settings that may differ between a run and its resumption
+WITHOUT_EFFECT = ("about", "train.compile", "train.precision", "train.log_every", "train.preview_every",
+                  "train.checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class TrainConfig:
 
     def __post_init__(self):
         for key, known in CHOICES.items():
-            if getattr(self, key) not in known:
-                raise TinygenError(f"train.{key}: unknown value {getattr(self, key)!r}{nearest(str(getattr(self, key)), known)}")
+            if (value := getattr(self, key)) not in known:
+                raise TinygenError(f"train.{key}: unknown value {value!r}{nearest(str(value), known)}")
         for key, low in AT_LEAST.items():
             if not low <= getattr(self, key) <= AT_MOST.get(key, float("inf")):
                 most = f" and at most {AT_MOST[key]}" if key in AT_MOST else ""
@@ -76,7 +78,7 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str, tier: str = "cpu", overrides: Iterable[str] = ()) -> Recipe:
-    """The recipe `name` (or a path to a YAML file) at `tier`, changed by `key=value` overrides such as `train.steps=100`.
+    """The recipe `name` (or a path to a YAML file) at `tier`, changed by overrides `key=value`: `train.steps=100`.
 
     Raises TinygenError for an unknown recipe, tier or key, and for a value of the wrong type.
     """
@@ -189,7 +191,7 @@ def default_tier(device_type: str) -> str:
 
 
 def difference(recipe: Recipe, stored: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """(key, stored value, value of `recipe`) of the first setting in which `stored`, read from JSON, would train otherwise."""
+    """(key, stored value, value of `recipe`) of the first setting in which `stored` (from JSON) trains otherwise."""
     def flat(content):
         train = content.get("train") if isinstance(content.get("train"), dict) else {}
         return {**content, **{f"train.{key}": value for key, value in train.items()}, "train": None}

@@ -32,7 +32,7 @@ class Training(NamedTuple):
 
 
 def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -> Training:
-    """Load the data, build the model with the recipe's seed, load frozen networks, build the objective; all on `device`."""
+    """Load the data, build the model by the recipe's seed, load frozen networks, and the objective; all on `device`."""
     model_type = model_class(recipe.kind)                                  # an unknown kind is reported before any work
     data = (data or load(recipe.data)).to(device)
     config = dict(recipe.model)
@@ -40,7 +40,8 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
     if recipe.first_stage:
         facts = read_facts(recipe.first_stage)
         if facts["kind"] not in ("vq", "kl"):
-            raise TinygenError(f"first_stage {recipe.first_stage} is of kind {facts['kind']!r}: name a 'vq' or 'kl' model")
+            raise TinygenError(f"first_stage {recipe.first_stage} is of kind {facts['kind']!r}: "
+                               "name a 'vq' or 'kl' model")
         first_stage, _ = load_model(recipe.first_stage, device)
         config["first_stage"] = {"kind": facts["kind"], "config": facts["config"]}
     if hasattr(model_type, "complete"):                               # what only the data can tell, e.g. the vocabulary
@@ -48,20 +49,23 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.kind, config).to(device)
     if (classes := getattr(model, "num_classes", 0)) not in (0, len(data.class_names)):
-        raise TinygenError(f"{recipe.name}: the model has {classes} classes but {data.name} has {len(data.class_names)}; "
-                           f"set model.num_classes={len(data.class_names)}")
+        known = len(data.class_names)
+        raise TinygenError(f"{recipe.name}: the model has {classes} classes but {data.name} has {known}; "
+                           f"set model.num_classes={known}")
     if first_stage is not None:
         model.first_stage.load_state_dict(first_stage.state_dict())
     module, name = OBJECTIVES[recipe.kind]
     context = {"model": model}
     if recipe.perceptual:
         context["perceptual"] = load_model(recipe.perceptual, device)[0].requires_grad_(False)
-    objective = call(getattr(importlib.import_module(module), name), recipe.objective, f"{recipe.name}: objective", **context)
+    objective_type = getattr(importlib.import_module(module), name)
+    objective = call(objective_type, recipe.objective, f"{recipe.name}: objective", **context)
     return Training(data, objective.to(device, memory_format=torch.channels_last), config)
 
 
-def make_optimizers(objective: nn.Module, config: TrainConfig, device: torch.device) -> dict[str, torch.optim.Optimizer]:
-    """One AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) for each parameter group; biases and norms do not decay."""
+def make_optimizers(objective: nn.Module, config: TrainConfig,
+                    device: torch.device) -> dict[str, torch.optim.Optimizer]:
+    """One AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) for each group; biases and norms do not decay."""
     groups = objective.groups()
     for name in config.lr_scale:
         if name not in groups:
@@ -71,8 +75,8 @@ def make_optimizers(objective: nn.Module, config: TrainConfig, device: torch.dev
         parameters = [p for p in parameters if p.requires_grad]
         matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         split = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizers[name] = torch.optim.AdamW([part for part in split if part["params"]], lr=config.lr, betas=config.betas,
-                                             fused=device.type in ("cpu", "cuda"))
+        optimizers[name] = torch.optim.AdamW([part for part in split if part["params"]], lr=config.lr,
+                                             betas=config.betas, fused=device.type in ("cpu", "cuda"))
     return optimizers
 
 

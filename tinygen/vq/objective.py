@@ -16,8 +16,8 @@ from .usage import count_codes, perplexity, usage
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_weight: Tensor, maximum: float = 1.0) -> Tensor:
     """|grad of the reconstruction loss| / |grad of the adversarial loss| at the last layer, clamped to [0, maximum].
 
-    Equation 7 of arXiv:2012.09841, in float32 and over the batch of all processes: it lets both losses pull equally hard
-    at the decoder. Both losses are enlarged, which cancels, lest half-precision activations lose their gradients.
+    Equation 7 of arXiv:2012.09841, in float32 and over the batch of all processes: it lets both losses pull equally
+    hard at the decoder. Both losses are enlarged, which cancels, lest half-precision activations lose their gradients.
     """
     norms = []
     for loss in (reconstruction, adversarial):

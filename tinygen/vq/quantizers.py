@@ -78,7 +78,7 @@ class VectorQuantizer(nn.Module):
         return torch.addmm(codebook.square().sum(1), flat, codebook.T, alpha=-2.0).argmin(1)
 
     def forward(self, z: Tensor, generator: torch.Generator | None = None) -> Quantized:
-        """(B, D, h, w) -> Quantized; `generator` draws initial and restarted codes. In training mode the codebook moves."""
+        """(B, D, h, w) -> Quantized; `generator` draws initial and restarted codes. In training the codebook moves."""
         with torch.autocast(z.device.type, enabled=False):
             z = self.normalized(z.float().permute(0, 2, 3, 1))                              # (B, h, w, D)
             flat = z.detach().flatten(0, 2)                                                 # (N, D)
@@ -136,9 +136,9 @@ class VectorQuantizer(nn.Module):
 
 
 class FSQ(nn.Module):
-    """Finite scalar quantisation (Mentzer et al. 2023, arXiv:2309.15505): every channel is rounded to one of a few levels.
+    """Finite scalar quantisation (Mentzer et al. 2023, arXiv:2309.15505): every channel is rounded to a few levels.
 
-    No codebook is learned and there is no codebook loss. `levels`, e.g. (8, 8, 8), gives D = 3 channels and K = 512 codes.
+    No codebook is learned and there is no codebook loss. `levels`, e.g. (8, 8, 8), gives D = 3 channels, K = 512 codes.
     """
 
     def __init__(self, levels: tuple[int, ...] = (8, 8, 8)):
@@ -151,7 +151,7 @@ class FSQ(nn.Module):
         self.register_buffer("basis", torch.tensor([1, *levels[:-1]]).cumprod(0), persistent=False)
 
     def bound(self, z: Tensor) -> Tensor:
-        """(..., D) real -> (..., D) within half a step of the integer grid: -L/2 .. L/2 - 1 for even L, symmetric for odd."""
+        """(..., D) real -> (..., D) within half a step of the integers -L/2 .. L/2 - 1 (even L), symmetric (odd)."""
         half = (self.levels - 1) * (1 + 1e-3) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
         shift = (offset / half).atanh()
