@@ -18,10 +18,16 @@ from .train import choose_device, default_tier, load_recipe, train
 from .vq import count_codes
 
 VQGAN_MINUTES, DIFFUSION_MINUTES = 0.9, 2.8              # of a budget of five; the rest is for measuring and drawing
-PROMPTS = ("a large red star on a blue striped background", "a small white heart on the left of a plain black background",
-           "a medium yellow ring at the top of a purple dotted background", "a large green cloud on a pink gradient background",
-           "a large orange arrow on a gray checkered background", "a medium cyan flower at the bottom of a plain white background",
-           "a large purple crescent on a yellow dotted background", "a small blue diamond on the right of a green gradient background")
+PROMPTS = (
+    "a large red star on a blue striped background",
+    "a small white heart on the left of a plain black background",
+    "a medium yellow ring at the top of a purple dotted background",
+    "a large green cloud on a pink gradient background",
+    "a large orange arrow on a gray checkered background",
+    "a medium cyan flower at the bottom of a plain white background",
+    "a large purple crescent on a yellow dotted background",
+    "a small blue diamond on the right of a green gradient background",
+)
 
 
 def run_demo(out: Path, minutes: float | None = None, n: int = 500) -> None:
@@ -29,8 +35,8 @@ def run_demo(out: Path, minutes: float | None = None, n: int = 500) -> None:
 
     Reconstructions and samples are measured with `n` images each.
 
-    The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards. Those of an earlier
-    demo in the same folder are replaced.
+    The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards. Those of an
+    earlier demo in the same folder are replaced.
     """
     for name in ("vqgan", "ldm"):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -63,7 +69,7 @@ def run_demo(out: Path, minutes: float | None = None, n: int = 500) -> None:
     write_page(out, pictures, reports, seconds)
     first, second = reports["vqgan"]["metrics"], reports["ldm"]["metrics"]
     console.print(f"\nVQGAN: PSNR {first['psnr']:.1f} dB, {first['code_usage']:.0%} of the codes in use. "
-                  f"Latent diffusion: {second['class_adherence']:.0%} of the samples recognised as the class asked for, "
+                  f"Latent diffusion: {second['class_adherence']:.0%} of the samples recognised as their class, "
                   f"recall {second['recall']:.2f}, duplicates {second['duplicates']:.1%}.")
     console.print(f"{seconds / 60:.1f} minutes in all. Open [bold]{out / 'index.html'}[/bold]; the pictures:")
     for path in pictures.values():
@@ -92,16 +98,19 @@ def draw(vqgan, ldm, data, test, out: Path, device: torch.device) -> dict[str, P
         frames.append(grid(to_uint8(pair.transpose(0, 1).flatten(0, 1)).cpu(), columns=classes, scale=2))
 
     ldm.generate(classes, torch.arange(classes, device=device), generator, steps=24, sampler="ddim", callback=watch)
-    return {
-        "reconstructions": save_png(labelled_grid(pairs.cpu(), 15, row_titles=("original", "64 codes")), out / "reconstructions.png"),
-        "codebook": save_png(codebook_map(counts, vqgan.decode_codes, vqgan.latent_shape[1:]), out / "codebook.png"),
-        "classes": save_png(labelled_grid(by_class.cpu(), 8, row_titles=data.class_names), out / "classes.png"),
-        "prompts": save_png(labelled_grid(by_prompt.cpu(), 6, row_titles=PROMPTS), out / "prompts.png"),
-        "denoising": save_gif(frames, out / "denoising.gif"),
-        "curves": save_png(np.concatenate(same_width(
-            loss_curves(out / "vqgan", ["mse", "perceptual", "adversarial", "discriminator", "usage", "adaptive_weight"], "VQGAN"),
-            loss_curves(out / "ldm", ["denoising", "gradient_denoiser"], "Latent diffusion"))), out / "curves.png"),
+    terms = ["mse", "perceptual", "adversarial", "discriminator", "usage", "adaptive_weight"]
+    curves = (loss_curves(out / "vqgan", terms, "VQGAN"),
+              loss_curves(out / "ldm", ["denoising", "gradient_denoiser"], "Latent diffusion"))
+    titles = ("original", "64 codes")
+    still = {
+        "reconstructions": labelled_grid(pairs.cpu(), 15, row_titles=titles),
+        "codebook": codebook_map(counts, vqgan.decode_codes, vqgan.latent_shape[1:]),
+        "classes": labelled_grid(by_class.cpu(), 8, row_titles=data.class_names),
+        "prompts": labelled_grid(by_prompt.cpu(), 6, row_titles=PROMPTS),
+        "curves": np.concatenate(same_width(*curves)),
     }
+    moving = {"denoising": save_gif(frames, out / "denoising.gif")}
+    return {name: save_png(picture, out / f"{name}.png") for name, picture in still.items()} | moving
 
 
 def same_width(*pictures: np.ndarray) -> list[np.ndarray]:
@@ -115,12 +124,16 @@ def write_page(out: Path, pictures: dict[str, Path], reports: dict, seconds: flo
     page = Page("Two generative models, trained on your machine",
                 f"A VQGAN and a latent diffusion model, both from scratch, in {seconds / 60:.1f} minutes.")
     for name, title, text in (
-            ("data", "What they learned from", "20,000 little scenes, drawn by code. Each has a caption that says what is in it."),
-            ("reconstructions", "First stage: 64 codes a picture", "The VQGAN writes every picture as an 8 by 8 map of codes, and reads it back."),
+            ("data", "What they learned from",
+             "20,000 little scenes, drawn by code. Each has a caption that says what is in it."),
+            ("reconstructions", "First stage: 64 codes a picture",
+             "The VQGAN writes every picture as an 8 by 8 map of codes, and reads it back."),
             ("codebook", "The codebook", "How often each code is used, and what the decoder draws for it."),
             ("classes", "Samples, class by class", "Latent diffusion starts from noise and is told the object only."),
-            ("prompts", "Samples, sentence by sentence", "The same network, told in words. No sentence is shown here by choice of samples."),
-            ("denoising", "From noise to picture", "Above, the latents as they are, decoded; below, the network's guess of where they lead."),
+            ("prompts", "Samples, sentence by sentence",
+             "The same network, told in words. These are the first samples drawn, not the best."),
+            ("denoising", "From noise to picture",
+             "Above, the latents as they are, decoded; below, the network's guess of where they lead."),
             ("curves", "How training went", "The terms of the losses over the images seen.")):
         page.section(title, text).image(pictures[name].read_bytes())
     for name, title in (("vqgan", "Measured: reconstructions"), ("ldm", "Measured: samples")):

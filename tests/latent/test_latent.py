@@ -1,4 +1,4 @@
-"""The latent pipeline: statistics, what the network is told, guidance, image to image, inpainting; the tokeniser."""
+"""The latent pipeline: statistics, what the network is told, guidance, image to image, inpainting."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ import torch
 from tinygen.autoencoder import KLAutoencoder
 from tinygen.data import Batch, ImageSet, to_float
 from tinygen.errors import TinygenError
-from tinygen.latent import LatentDiffusion, LatentDiffusionObjective, TextEncoder, Tokenizer, cache_latents
+from tinygen.latent import LatentDiffusion, LatentDiffusionObjective, Tokenizer, cache_latents
 from tinygen.vq import VQAutoencoder
 
 CAPTIONS = ("a red star", "a small blue star", "a blue square", "a red square on blue")
@@ -251,27 +251,14 @@ def test_asking_a_model_for_what_it_does_not_know():
         LatentDiffusion(KLAutoencoder(2, channels=8, image_size=16), "unett")
 
 
-def test_tokenizer():
-    tokenizer = Tokenizer(["blue", "red", "star"], length=5)
-    assert tokenizer.encode("Red, STAR!") == [1, 3, 4, 0, 0] and tokenizer.encode("") == [1, 0, 0, 0, 0]
-    assert len(tokenizer) == 5 and tokenizer(["", "blue blue blue blue"]).tolist() == [[1, 0, 0, 0, 0], [1, 2, 2, 2, 2]]
-    assert WORDS == ["a", "blue", "on", "red", "small", "square", "star"]
-    complete = LatentDiffusion.complete({"words": "captions", "num_classes": 3}, dataset())
-    assert complete == {"words": WORDS, "num_classes": 3}
-    assert LatentDiffusion.complete({"words": None}, dataset()) == {"words": None}
-
-
-def test_text_encoder_reads_order():
-    torch.manual_seed(0)
-    encoder, tokenizer = TextEncoder(len(WORDS) + 2, 7, 8), Tokenizer(WORDS, 7)
-    for block in encoder.blocks:
-        torch.nn.init.normal_(block.attention.out.weight)
-    context, _ = encoder(tokenizer(["red blue", "blue red"]))
-    assert context.shape == (2, 7, 8) and not torch.allclose(context[0, 0], context[1, 0], atol=1e-4)
-
-
 def test_preview_with_fewer_captions_than_usual():
     model, data = pipeline(stir=False), dataset(4)
     objective = LatentDiffusionObjective(model)
     batches = objective.batches(data, batch_size=2)
     assert objective.preview(model, batches[0]).shape == (24, 3, 16, 16)
+
+
+def test_vocabulary_comes_from_the_captions():
+    complete = LatentDiffusion.complete({"words": "captions", "num_classes": 3}, dataset())
+    assert complete == {"words": WORDS, "num_classes": 3}
+    assert LatentDiffusion.complete({"words": None}, dataset()) == {"words": None}
