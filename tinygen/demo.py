@@ -18,6 +18,7 @@ from .train import choose_device, default_tier, load_recipe, train
 from .vq import count_codes
 
 VQGAN_MINUTES, DIFFUSION_MINUTES = 0.9, 2.8              # of a budget of five; the rest is for measuring and drawing
+GUIDANCE = 3.0
 PROMPTS = (
     "a large red star on a blue striped background",
     "a small white heart on the left of a plain black background",
@@ -61,7 +62,7 @@ def run_demo(out: Path, minutes: float | None = None, n: int = 500) -> None:
     console.rule("4 of 4  Look and measure")
     pictures |= draw(vqgan, ldm, data, test, out, device)
     reports = {}
-    for name, options in (("vqgan", {}), ("ldm", {"steps": 12})):
+    for name, options in (("vqgan", {}), ("ldm", {"steps": 12, "guidance_scale": GUIDANCE})):
         model, info = load_model(out / name, device)
         reports[name] = evaluate(model, info, "shapes", n, device=device, **options)
         print_report(reports[name], console)
@@ -88,16 +89,17 @@ def draw(vqgan, ldm, data, test, out: Path, device: torch.device) -> dict[str, P
     classes = len(data.class_names)
     labels = torch.arange(classes).repeat_interleave(8).to(device)
     generator = torch.Generator(device).manual_seed(1)
-    by_class = ldm.generate(len(labels), labels, generator)
+    by_class = ldm.generate(len(labels), labels, generator, guidance_scale=GUIDANCE)
     prompts = [prompt for prompt in PROMPTS for _ in range(6)]
-    by_prompt = ldm.generate(len(prompts), generator=generator, prompts=prompts)
+    by_prompt = ldm.generate(len(prompts), generator=generator, prompts=prompts, guidance_scale=GUIDANCE)
     frames = []
 
     def watch(step, t, latents, x0):
         pair = torch.stack([ldm.decode(latents), ldm.decode(x0)], 1)                         # (n, 2, 3, S, S)
         frames.append(grid(to_uint8(pair.transpose(0, 1).flatten(0, 1)).cpu(), columns=classes, scale=2))
 
-    ldm.generate(classes, torch.arange(classes, device=device), generator, steps=24, sampler="ddim", callback=watch)
+    ldm.generate(classes, torch.arange(classes, device=device), generator, steps=24, sampler="ddim", callback=watch,
+                 guidance_scale=GUIDANCE)
     terms = ["mse", "perceptual", "adversarial", "discriminator", "usage", "adaptive_weight"]
     curves = (loss_curves(out / "vqgan", terms, "VQGAN"),
               loss_curves(out / "ldm", ["denoising", "gradient_denoiser"], "Latent diffusion"))
