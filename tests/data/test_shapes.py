@@ -10,9 +10,9 @@ import torch
 from tinygen.data import FACTOR_NAMES, caption_of, generate_shapes, raster, shapes
 from tinygen.errors import TinygenError
 
-SMALL = "6b73a71ac3b293a40c7005bd5920a0a0caefed27d1dd57bf73b1fe4fa70c64b3"
-HELD_OUT = "28b73486b5b1bb8a4368ba59f9baefcb1a79056f70a0107f744457a2e12bb733"
-LARGE = "406957fabc5aabab52a697e5240ed5f31b498ce67e55c924240cebe238863a39"
+SMALL = "6eacebf695e6da681aa4d14b7d0de04728a37829176dcbd3147be6613f319aea"
+HELD_OUT = "01a88c1721706de7b34ce64ec7d6cdc227d5ea1a03d2cd35a82dd424e297ddac"
+LARGE = "f61b24ecc9e6085ba8a4e7151e855683aeaf509cadf1efef07a36d4258b119de"
 COLUMN = {name: k for k, name in enumerate(FACTOR_NAMES)}
 
 
@@ -80,8 +80,9 @@ def test_the_object_stands_where_the_caption_says(train):
     x, y = (differs.sum(1) * along).sum(1) / mass, (differs.sum(2) * along).sum(1) / mass
     for name, sideways, down in (("centre", 0, 0), ("left", -1, 0), ("right", 1, 0), ("top", 0, -1), ("bottom", 0, 1)):
         here = named(plain, "position", name)
-        for measured, sign in ((x, sideways), (y, down)):
-            assert (measured[here] * sign > 2).all() if sign else (measured[here].abs() < 4.5).all()
+        # a triangle's middle is not that of the circle around it: down and up are less sure than left and right
+        for measured, sign, least in ((x, sideways, 2), (y, down, 0.5)):
+            assert (measured[here] * sign > least).all() if sign else (measured[here].abs() < 4.5).all()
     areas = [mass[named(plain, "size", size) & named(plain, "object", "circle")] for size in FACTOR_NAMES["size"]]
     assert areas[0].max() < areas[1].min() and areas[1].max() < areas[2].min()
 

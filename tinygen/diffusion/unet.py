@@ -8,13 +8,9 @@ from ..nn import Downsample, ResidualBlock, TransformerBlock, Upsample, group_no
 
 
 class ConditionEmbedding(nn.Module):
-    """What the adaptive norms are told: noise_level (B,) in [0, 1], labels (B,) int64, context -> (B, embedding_channels).
+    """noise_level (B,) in [0, 1], labels (B,) int64 (num_classes or None: no class) -> (B, embedding_channels)."""
 
-    Label `num_classes` (or None) is the null class. The mean of the context's tokens is added too, as in Imagen
-    (Saharia et al. 2022, arXiv:2205.11487): every layer learns what the text is about, also where there is no attention.
-    """
-
-    def __init__(self, channels: int, embedding_channels: int, num_classes: int = 0, context_channels: int = 0):
+    def __init__(self, channels: int, embedding_channels: int, num_classes: int = 0):
         super().__init__()
         self.channels, self.num_classes = channels, num_classes
         self.noise = nn.Sequential(nn.Linear(channels, embedding_channels), nn.SiLU(),
@@ -22,19 +18,13 @@ class ConditionEmbedding(nn.Module):
         self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None
         if self.label is not None:
             nn.init.normal_(self.label.weight, std=0.02)
-        self.pooled = nn.Linear(context_channels, embedding_channels) if context_channels else None
 
-    def forward(self, noise_level: Tensor, labels: Tensor | None = None, context: Tensor | None = None,
-                context_mask: Tensor | None = None) -> Tensor:
+    def forward(self, noise_level: Tensor, labels: Tensor | None = None) -> Tensor:
         embedding = self.noise(sinusoidal_embedding(1000 * noise_level, self.channels))
         if self.label is not None:
             if labels is None:
                 labels = torch.full_like(noise_level, self.num_classes, dtype=torch.long)
             embedding = embedding + self.label(labels)
-        if self.pooled is not None and context is not None:
-            seen = context.new_ones(context.shape[:2]) if context_mask is None else context_mask.to(context.dtype)
-            mean = (context * seen[..., None]).sum(1) / seen.sum(1, keepdim=True).clamp(min=1)       # (B, D)
-            embedding = embedding + self.pooled(mean)
         return embedding
 
 
@@ -79,7 +69,7 @@ class UNet(nn.Module):
             smallest = image_size >> (len(channel_mults) - 1)
             raise TinygenError(f"context is read by attention only: put {smallest} in attention_sizes")
         embedding = 4 * channels
-        self.embed = ConditionEmbedding(channels, embedding, num_classes, context_channels)
+        self.embed = ConditionEmbedding(channels, embedding, num_classes)
         self.stem = nn.Conv2d(in_channels, channels, 3, padding=1)
 
         def level(width_in: int, width_out: int, size: int) -> UNetLevel:
@@ -109,7 +99,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, context: Tensor | None = None,
                 context_mask: Tensor | None = None) -> Tensor:
-        embedding = self.embed(noise_level, labels, context, context_mask)      # (B, 4 channels)
+        embedding = self.embed(noise_level, labels)                             # (B, 4 channels)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         skips = [x]
         for block in self.down:
