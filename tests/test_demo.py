@@ -21,7 +21,7 @@ def test_demo_leaves_models_pictures_and_a_page(tmp_path, monkeypatch):
     with Image.open(tmp_path / "demo" / "denoising.gif") as animation:
         assert animation.n_frames == 24
     page = (tmp_path / "demo" / "index.html").read_text()
-    assert page.count("<img") == len(PICTURES) and "http" not in page
+    assert page.count("<img") == len(PICTURES) and "http:" not in page and "https:" not in page
     for name, kind in (("vqgan", "vq"), ("ldm", "latent-diffusion")):
         _, info = load_model(tmp_path / "demo" / name)
         assert info["kind"] == kind and info["data"] == "shapes" and info["steps"] >= 10
