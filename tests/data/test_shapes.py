@@ -10,9 +10,9 @@ import torch
 from tinygen.data import FACTOR_NAMES, caption_of, generate_shapes, raster, shapes
 from tinygen.errors import TinygenError
 
-SMALL = "6eacebf695e6da681aa4d14b7d0de04728a37829176dcbd3147be6613f319aea"
-HELD_OUT = "01a88c1721706de7b34ce64ec7d6cdc227d5ea1a03d2cd35a82dd424e297ddac"
-LARGE = "f61b24ecc9e6085ba8a4e7151e855683aeaf509cadf1efef07a36d4258b119de"
+SMALL = "02d8f5b1e9396f2a59877725cb1eaf445e8d4dd86922005b4483b31d13470245"
+HELD_OUT = "20a7171b12c2c2977b0e6524bfd16619b71f2cdf7726e402a1e3556603fb605e"
+LARGE = "3eaa64c14a6f376eee525e2886d166f065e3dafb91f9cecca05a14108c3bed24"
 COLUMN = {name: k for k, name in enumerate(FACTOR_NAMES)}
 
 
@@ -87,7 +87,7 @@ def test_the_object_stands_where_the_caption_says(whole):
         middle[here] -= middle[here & centred].mean(0)
     for name, x, y in (("left", -1, 0), ("right", 1, 0), ("top", 0, -1), ("bottom", 0, 1)):
         moved = middle[named(plain, "position", name)]
-        assert (moved @ torch.tensor([x, y], dtype=moved.dtype) > 2).all()
+        assert (moved @ torch.tensor([x, y], dtype=moved.dtype) > 1.5).all()  # large objects move 3.75 pixels, shaken by 0.75
         assert (moved @ torch.tensor([y, x], dtype=moved.dtype)).abs().max() < 2.2  # the object is shaken a little
     areas = [mass[named(plain, "size", size) & named(plain, "object", "circle")] for size in FACTOR_NAMES["size"]]
     assert areas[0].max() < areas[1].min() and areas[1].max() < areas[2].min()
@@ -112,8 +112,8 @@ def test_the_object_has_the_colour_that_the_caption_says(train):
 def test_textures_are_soft_and_only_where_they_should_be(train):
     """Lightness along the border of the image, away from objects that are in the centre and not large."""
     away = named(train, "position", "centre") & ~named(train, "size", "large")
-    for texture, low, high in (("plain", 0, 1), ("gradient", 8, 25), ("striped", 4, 12), ("checkered", 1.5, 12),
-                               ("dotted", 1.5, 12)):
+    for texture, low, high in (("plain", 0, 1), ("gradient", 8, 25), ("striped", 8, 16), ("checkered", 4, 16),
+                               ("dotted", 4, 16)):
         border = train.images[away & named(train, "texture", texture)][:, :, :3].double().mean(1).flatten(1)
         whole = train.images[away & named(train, "texture", texture)][:, :, [0, -1]].double().mean(1).flatten(1)
         spread = torch.maximum(border.std(1), whole.std(1))

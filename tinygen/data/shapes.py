@@ -23,11 +23,11 @@ GROUND_RGB = {"blue": (138, 180, 228), "green": (160, 204, 156), "yellow": (246,
               "purple": (196, 178, 228), "orange": (248, 196, 146), "gray": (168, 174, 182), "white": (234, 234, 230),
               "black": (62, 66, 78)}
 DIFFERENCE = 110      # at least this far apart in RGB
-RADIUS = (27, 36, 46)  # of small, medium, large objects, in quarters of a pixel
-REACH = (32, 26, 17)   # from the centre to left, right, top, bottom, for each size, in quarters of a pixel
+RADIUS = (31, 39, 48)  # of small, medium, large objects, in quarters of a pixel
+REACH = (30, 23, 15)   # from the centre to left, right, top, bottom, for each size, in quarters of a pixel
 DIRECTION = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])  # (x, y) of each position
 FIELDS = 16            # random words an image
-CONTRAST = {"plain": 0, "gradient": 24, "striped": 11, "checkered": 11, "dotted": 11}  # grey levels
+CONTRAST = {"plain": 0, "gradient": 24, "striped": 16, "checkered": 16, "dotted": 16}  # grey levels
 CHUNK = 100            # images painted at once: they fit the cache
 
 
@@ -121,12 +121,12 @@ def texture_of(name, bits):
     """Lightness of n backgrounds of one texture: int32 (n, 32, 32), -64 ... 64, placed by 12 random bits (n,)."""
     line = np.arange(SIZE, dtype=np.int32)
     x, y, bits = line[None, None, :], line[None, :, None], bits.astype(np.int32)[:, None, None]
-    left, up, turn, mirror = bits & 31, bits >> 5 & 31, bits >> 10 & 1, 1 - (bits >> 10 & 2)
+    left, up, turn, mirror = bits & 16, bits >> 5 & 16, bits >> 10 & 1, 1 - (bits >> 10 & 2)  # half periods
     match name:
         case "gradient":
             return mirror * (4 * np.where(turn, x, y) - 62)
         case "striped":
-            return wave(3 * x + 3 * mirror * y + left)
+            return wave(4 * x + 4 * mirror * y + left)
         case "checkered":
             return wave(2 * x + left) * wave(2 * y + up) >> 6
         case "dotted":

@@ -17,7 +17,6 @@ class ConditionEmbedding(nn.Module):
                                    nn.Linear(embedding_channels, embedding_channels))
         self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None
         if self.label is not None:
-            nn.init.normal_(self.label.weight, std=0.02)
 
     def forward(self, noise_level: Tensor, labels: Tensor | None = None) -> Tensor:
         embedding = self.noise(sinusoidal_embedding(1000 * noise_level, self.channels))
