@@ -15,7 +15,7 @@ class ConditionEmbedding(nn.Module):
         self.channels, self.num_classes = channels, num_classes
         self.noise = nn.Sequential(nn.Linear(channels, embedding_channels), nn.SiLU(),
                                    nn.Linear(embedding_channels, embedding_channels))
-        self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None  # N(0, 1): apart at once
+        self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None  # N(0, 1)
 
     def forward(self, noise_level: Tensor, labels: Tensor | None = None) -> Tensor:
         embedding = self.noise(sinusoidal_embedding(1000 * noise_level, self.channels))

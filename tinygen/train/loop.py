@@ -138,13 +138,13 @@ class Trainer:
         saved = copy.deepcopy(self.objective.state_dict())
         average = copy.deepcopy(self.ema.model.state_dict()) if self.ema else None
         self.total = 1000                                       # timed near the end: every term of the loss is in force
-        for count in range(12):
-            if count == 4:                                                  # the first steps allocate and compile
-                self.synchronize()
-                start = time.perf_counter()
+        times = []
+        for count in range(16):
+            start = time.perf_counter()
             self.train_step(self.progress(980 + count))
-        self.synchronize()
-        each = (time.perf_counter() - start) / 8
+            self.synchronize()
+            times.append(time.perf_counter() - start)
+        each = sorted(times[4:])[6]                             # the first allocate and compile; the median forgives hiccups
         self.objective.load_state_dict(saved)
         for optimizer in self.optimizers.values():
             optimizer.state.clear()
