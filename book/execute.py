@@ -2,10 +2,12 @@
 
 The source decides: cells and tags come from the Markdown, outputs from a fresh kernel in the chapter's folder. What
 differs between two runs or two machines (timestamps, ids, tracebacks, versions) is left out, so that a diff shows only
-what changed. A chapter that fails keeps its old notebook.
+what changed; pictures get a palette, which halves them. A chapter that fails keeps its old notebook.
 """
 
+import base64
 import hashlib
+import io
 import sys
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from PIL import Image
 
 from kernels import prepare
 from rules import sources
@@ -49,7 +52,19 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 output.traceback = [f"{output.ename}: {output.evalue}"]
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({})
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = smaller(output.data["image/png"])
     return notebook
+
+
+def smaller(png: str) -> str:
+    """A base64 PNG with a palette of 256 colours, where that is smaller."""
+    picture, buffer = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
+    if picture.mode not in ("RGB", "RGBA") or picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+        return png
+    picture.convert("RGB").quantize(256, kmeans=1).save(buffer, "PNG", optimize=True)
+    reduced = base64.b64encode(buffer.getvalue()).decode()
+    return reduced if len(reduced) < len(png) else png
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
