@@ -133,7 +133,8 @@ def write_page(out: Path, pictures: dict[str, Path], reports: dict, seconds: flo
             ("codebook", "The codebook", "How often each code is used, and what the decoder draws for it."),
             ("classes", "Samples, class by class", "Latent diffusion starts from noise and is told the object only."),
             ("prompts", "Samples, sentence by sentence",
-             "The same network, told in words. These are the first samples drawn, not the best."),
+             "The same network, told in words: the first samples drawn, not the best. Colour, place and background come "
+             "first; after so short a training it still takes the object from the class, hardly from words."),
             ("denoising", "From noise to picture",
              "Above, the latents as they are, decoded; below, the network's guess of where they lead."),
             ("curves", "How training went", "The terms of the losses over the images seen.")):
