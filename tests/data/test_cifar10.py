@@ -115,9 +115,8 @@ def test_every_form_gives_the_same_set(arrays, tmp_path, name, folder):
         data = load(f"cifar10:{split}", root=tmp_path / "root")
         expected = torch.from_numpy(images[rows].reshape(-1, 32, 32, 3))
         assert torch.equal(data.images.permute(0, 2, 3, 1), expected)
-        assert data.labels.tolist() == labels[rows].reshape(-1).tolist() and data.factors.shape == (len(expected), 0)
-        name = data.class_names[data.labels[0]]
-        assert data.captions[0] == f"a photo of {'an' if name in ('airplane', 'automobile') else 'a'} {name}"
+        assert data.labels.tolist() == labels[rows].reshape(-1).tolist() and data.factors.shape == (len(expected), 3)
+        assert torch.equal(data.factors[:, 0], data.labels) and list(data.factor_names) == ["class", "brightness", "background"]
     assert (tmp_path / "root" / cifar10.PACKED).exists()
 
 

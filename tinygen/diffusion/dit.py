@@ -58,7 +58,7 @@ class DiT(nn.Module):
             raise TinygenError(f"channels ({channels}) must be a multiple of heads ({heads}) and of 4")
         self.patch_size, self.grid = patch_size, image_size // patch_size
         patch = in_channels * patch_size**2
-        self.embed = ConditionEmbedding(channels, channels, num_classes)
+        self.embed = ConditionEmbedding(channels, channels, num_classes, context_channels)
         self.stem = nn.Linear(patch, channels)
         self.register_buffer("positions", sinusoidal_positions_2d(self.grid, self.grid, channels), persistent=False)
         self.blocks = nn.ModuleList(DiTBlock(channels, heads, context_channels, dropout=dropout) for _ in range(depth))
@@ -68,7 +68,7 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, context: Tensor | None = None,
                 context_mask: Tensor | None = None) -> Tensor:
-        embedding = F.silu(self.embed(noise_level, labels))                     # (B, C)
+        embedding = F.silu(self.embed(noise_level, labels, context, context_mask))  # (B, C)
         patches = F.pixel_unshuffle(x, self.patch_size).flatten(2).transpose(1, 2)      # (B, N, in_channels p^2)
         tokens = self.stem(patches) + self.positions                            # (B, N, C)
         for block in self.blocks:

@@ -8,21 +8,31 @@ from ..nn import Downsample, ResidualBlock, TransformerBlock, Upsample, group_no
 
 
 class ConditionEmbedding(nn.Module):
-    """noise_level (B,) in [0, 1], labels (B,) int64 (num_classes or None: no class) -> (B, embedding_channels)."""
+    """noise_level (B,) in [0, 1], labels (B,) int64 (num_classes or None: no class), context -> (B, embedding_channels).
 
-    def __init__(self, channels: int, embedding_channels: int, num_classes: int = 0):
+    The context (B, L, context_channels), averaged over the tokens of its mask, is added as in SDXL's pooled text
+    embedding (Podell et al. 2023, arXiv:2307.01952): what the whole text says reaches every block, as the class does.
+    """
+
+    def __init__(self, channels: int, embedding_channels: int, num_classes: int = 0, context_channels: int = 0):
         super().__init__()
         self.channels, self.num_classes = channels, num_classes
         self.noise = nn.Sequential(nn.Linear(channels, embedding_channels), nn.SiLU(),
                                    nn.Linear(embedding_channels, embedding_channels))
         self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None  # N(0, 1)
+        self.text = nn.Linear(context_channels, embedding_channels, bias=False) if context_channels else None
 
-    def forward(self, noise_level: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, noise_level: Tensor, labels: Tensor | None = None, context: Tensor | None = None,
+                context_mask: Tensor | None = None) -> Tensor:
         embedding = self.noise(sinusoidal_embedding(1000 * noise_level, self.channels))
         if self.label is not None:
             if labels is None:
                 labels = torch.full_like(noise_level, self.num_classes, dtype=torch.long)
             embedding = embedding + self.label(labels)
+        if self.text is not None and context is not None:
+            mask = context.new_ones(context.shape[:2]) if context_mask is None else context_mask.to(context)
+            mean = (context * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)   # (B, context_channels)
+            embedding = embedding + self.text(mean)
         return embedding
 
 
@@ -67,7 +77,7 @@ class UNet(nn.Module):
             smallest = image_size >> (len(channel_mults) - 1)
             raise TinygenError(f"context is read by attention only: put {smallest} in attention_sizes")
         embedding = 4 * channels
-        self.embed = ConditionEmbedding(channels, embedding, num_classes)
+        self.embed = ConditionEmbedding(channels, embedding, num_classes, context_channels)
         self.stem = nn.Conv2d(in_channels, channels, 3, padding=1)
 
         def level(width_in: int, width_out: int, size: int) -> UNetLevel:
@@ -97,7 +107,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, labels: Tensor | None = None, context: Tensor | None = None,
                 context_mask: Tensor | None = None) -> Tensor:
-        embedding = self.embed(noise_level, labels)                             # (B, 4 channels)
+        embedding = self.embed(noise_level, labels, context, context_mask)      # (B, 4 channels)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         skips = [x]
         for block in self.down:

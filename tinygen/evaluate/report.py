@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ..data import ImageSet, load
+from ..data.photos import measure_photos
 from ..errors import TinygenError
 from ..models import load_model
 from .adherence import class_adherence, label_head, prompt_adherence
@@ -64,6 +65,9 @@ def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, 
     noise = torch.randint(256, images.shape, dtype=torch.uint8, generator=draw)
     reference = judge_set(judge, train, root=root)
     seen, held = judge_images(judge, images), judge_images(judge, test.images)
+    if "brightness" in test.factor_names:                   # photographs: what their captions say is measured, not judged
+        for judged, pictures in ((seen, images), (held, test.images)):
+            judged.predicted |= dict(zip(("brightness", "background"), measure_photos(pictures).unbind(1)))
     everyone = {"model": seen, "test": held, "noise": judge_images(judge, noise),
                 "repeat": reference[few[torch.arange(len(images)) % len(few)]]}
     gaussian = Gaussian.fit(reference.features)
