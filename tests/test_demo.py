@@ -1,10 +1,11 @@
 """The demo, at a length of seconds: everything that it promises is there, and can be read."""
 
 import json
+from dataclasses import replace
 
 from PIL import Image
 
-from tinygen.demo import run_demo
+from tinygen.demo import DEMO, run
 from tinygen.models import load_model
 
 PICTURES = ("data.png", "reconstructions.png", "codebook.png", "classes.png", "prompts.png", "denoising.gif", "curves.png")
@@ -12,7 +13,8 @@ PICTURES = ("data.png", "reconstructions.png", "codebook.png", "classes.png", "p
 
 def test_demo_leaves_models_pictures_and_a_page(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYGEN_TIER", "cpu")
-    run_demo(tmp_path / "demo", minutes=0.02, n=40)
+    plan = replace(DEMO, first_stage_minutes=0.01, diffusion_minutes=0.01, n=40)
+    report = run(plan, tmp_path / "demo")
 
     for name in PICTURES:
         with Image.open(tmp_path / "demo" / name) as picture:
@@ -27,3 +29,7 @@ def test_demo_leaves_models_pictures_and_a_page(tmp_path, monkeypatch):
         assert info["kind"] == kind and info["data"] == "shapes" and info["steps"] >= 10
         lines = (tmp_path / "demo" / name / "log.jsonl").read_text().splitlines()
         assert json.loads(lines[-1])["step"] == info["steps"]
+    assert json.loads((tmp_path / "demo" / "report.json").read_text())["seconds"] == report["seconds"]
+    for name, stage in (("vqgan", "first stage"), ("ldm", "diffusion")):
+        learnt = report["models"][name]["training"]
+        assert 0 < learnt["seconds"] < report["seconds"][stage] and learnt["images_per_second"] > 0

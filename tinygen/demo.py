@@ -1,8 +1,11 @@
-"""`tinygen demo`: train a VQGAN and a latent diffusion model from scratch, measure them, and show what they made."""
+"""Train a VQGAN and a latent diffusion model from scratch, measure them, show what they made: `tinygen demo`, `tinygen speedrun`."""
 
+import json
+import platform
 import shutil
 import time
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,23 @@ from .show.grids import grid
 from .train import choose_device, default_tier, load_recipe, train
 from .vq import count_codes
 
-VQGAN_MINUTES, DIFFUSION_MINUTES = 1.0, 2.8              # of a budget of five; the rest is for measuring and drawing
-GUIDANCE = 3.0
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, for how long, and how it is measured. Times are minutes of training, without start-up."""
+
+    data: str
+    first_stage: str                                    # recipes
+    diffusion: str
+    first_stage_minutes: float
+    diffusion_minutes: float
+    n: int                                              # images that are measured
+    steps: int                                          # of the sampler, when measured
+    guidance: float
+    prompts: tuple[str, ...] = ()
+    images: int | None = None                           # train with the first so many only
+
+
 PROMPTS = (
     "a large red star on a blue striped background",
     "a small white heart on the left of a plain black background",
@@ -29,56 +47,82 @@ PROMPTS = (
     "a large purple crescent on a yellow dotted background",
     "a small blue diamond on the right of a green gradient background",
 )
+DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=3.0, prompts=PROMPTS)
+SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 10.0, n=10000, steps=24, guidance=2.0)
 
 
-def run_demo(out: Path, minutes: float | None = None, n: int = 500) -> None:
-    """Fill the folder `out` with two trained models, pictures and index.html; `minutes` of training instead of 3.8.
-
-    Reconstructions and samples are measured with `n` images each.
+def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = None) -> dict:
+    """Fill the folder `out` with two trained models, pictures, index.html and report.json; return the latter's content.
 
     The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards. Those of an
-    earlier demo in the same folder are replaced.
+    earlier run in the same folder are replaced.
     """
     for name in ("vqgan", "ldm"):
         shutil.rmtree(out / name, ignore_errors=True)
-    console, started = Console(), time.perf_counter()
-    share = (minutes or VQGAN_MINUTES + DIFFUSION_MINUTES) / (VQGAN_MINUTES + DIFFUSION_MINUTES)
-    device = choose_device()
-    tier = default_tier(device.type)
+    console, seconds = Console(), {}
+    device = choose_device(device)
+    tier = tier or default_tier(device.type)
 
-    console.rule("1 of 4  The pictures: drawn by code, 20,000 of them")
-    data, test = load("shapes"), load("shapes:test")
-    pictures = {"data": save_png(grid(data.images[:60], columns=15, scale=2), out / "data.png")}
-    for caption in data.captions[:3]:
-        console.print(f"   {caption}", style="dim")
+    @contextmanager
+    def stage(name: str, title: str):
+        console.rule(f"{len(seconds) + 1} of 4  {title}")
+        started = time.perf_counter()
+        yield
+        seconds[name] = round(time.perf_counter() - started, 1)
 
-    console.rule("2 of 4  VQGAN: learn to write a picture as 64 codes")
-    vqgan = train(load_recipe("shapes-vqgan", tier), out / "vqgan", device=device.type, minutes=share * VQGAN_MINUTES)
-
-    console.rule("3 of 4  Latent diffusion: learn to make such codes out of noise")
-    recipe = replace(load_recipe("shapes-ldm", tier), first_stage=str(out / "vqgan"))
-    ldm = train(recipe, out / "ldm", device=device.type, minutes=share * DIFFUSION_MINUTES)
-
-    console.rule("4 of 4  Look and measure")
-    pictures |= draw(vqgan, ldm, data, test, out, device)
-    reports = {}
-    for name, options in (("vqgan", {}), ("ldm", {"steps": 12, "guidance_scale": GUIDANCE})):
-        model, info = load_model(out / name, device)
-        reports[name] = evaluate(model, info, "shapes", n, device=device, **options)
-        print_report(reports[name], console)
-    seconds = time.perf_counter() - started
-    write_page(out, pictures, reports, seconds)
+    with stage("data", "The pictures"):
+        data, test = load(plan.data), load(f"{plan.data}:test")
+        if plan.images:
+            data = data.subset(range(plan.images))
+        pictures = {"data": save_png(grid(data.images[:60], columns=15, scale=2), out / "data.png")}
+        for caption in data.captions[:3]:
+            console.print(f"   {caption}", style="dim")
+    with stage("first stage", "VQGAN: learn to write a picture as 64 codes"):
+        vqgan = train(load_recipe(plan.first_stage, tier), out / "vqgan", device=device.type,
+                      minutes=plan.first_stage_minutes, data=data)
+    with stage("diffusion", "Latent diffusion: learn to make such codes out of noise"):
+        recipe = replace(load_recipe(plan.diffusion, tier), first_stage=str(out / "vqgan"))
+        ldm = train(recipe, out / "ldm", device=device.type, minutes=plan.diffusion_minutes, data=data)
+    with stage("look and measure", "Look and measure"):
+        pictures |= draw(plan, vqgan, ldm, data, test, out, device)
+        reports = {}
+        for name, options in (("vqgan", {}), ("ldm", {"steps": plan.steps, "guidance_scale": plan.guidance})):
+            model, info = load_model(out / name, device)
+            reports[name] = evaluate(model, info, plan.data, plan.n, device=device, **options) | {"training": training(info)}
+            print_report(reports[name], console)
+    report = {"plan": vars(plan), "tier": tier, "device": describe(device), "seconds": seconds, "models": reports}
+    (out / "report.json").write_text(json.dumps(report, indent=1))
+    total = sum(seconds.values())
+    write_page(plan, out, pictures, reports, total)
     first, second = reports["vqgan"]["metrics"], reports["ldm"]["metrics"]
-    console.print(f"\nVQGAN: PSNR {first['psnr']:.1f} dB, {first['code_usage']:.0%} of the codes in use. "
-                  f"Latent diffusion: {second['class_adherence']:.0%} of the samples recognised as their class, "
-                  f"recall {second['recall']:.2f}, duplicates {second['duplicates']:.1%}.")
-    console.print(f"{seconds / 60:.1f} minutes in all. Open [bold]{out / 'index.html'}[/bold]; the pictures:")
+    console.print(f"\nVQGAN: PSNR {first['psnr']:.1f} dB, FD {first['fd']:.2f}, {first['code_usage']:.0%} of the codes in use. "
+                  f"Latent diffusion: FD {second['fd']:.2f}, {second['class_adherence']:.0%} of the samples recognised as "
+                  f"their class, recall {second['recall']:.2f}, duplicates {second['duplicates']:.1%}.")
+    for name, part in seconds.items():
+        learnt = reports.get({"first stage": "vqgan", "diffusion": "ldm"}.get(name), {}).get("training")
+        console.print(f"   {name}: {part:.0f} s" + (f", {learnt['seconds']:.0f} of them training, "
+                      f"{learnt['images_per_second']:.0f} images/s" if learnt else ""), highlight=False)
+    console.print(f"{total / 60:.1f} minutes in all. Open [bold]{out / 'index.html'}[/bold]; the pictures:")
     for path in pictures.values():
         console.print(f"   {path}")
+    return report
+
+
+def training(info: dict) -> dict[str, float]:
+    """How long the training of a model took, without start-up, and how fast it was."""
+    return {"seconds": info["seconds"], "images_seen": info["images_seen"],
+            "images_per_second": info["images_seen"] / max(info["seconds"], 1e-9)}
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 @torch.no_grad()
-def draw(vqgan, ldm, data, test, out: Path, device: torch.device) -> dict[str, Path]:
+def draw(plan: Plan, vqgan, ldm, data, test, out: Path, device: torch.device) -> dict[str, Path]:
     """All pictures but the data's, by name."""
     vqgan, ldm = vqgan.to(device).eval(), ldm.to(device).eval()
     x = to_float(test.images[:15].to(device))
@@ -89,9 +133,12 @@ def draw(vqgan, ldm, data, test, out: Path, device: torch.device) -> dict[str, P
     classes = len(data.class_names)
     labels = torch.arange(classes).repeat_interleave(8).to(device)
     generator = torch.Generator(device).manual_seed(1)
-    by_class = ldm.generate(len(labels), labels, generator, guidance_scale=GUIDANCE)
-    prompts = [prompt for prompt in PROMPTS for _ in range(6)]
-    by_prompt = ldm.generate(len(prompts), generator=generator, prompts=prompts, guidance_scale=GUIDANCE)
+    by_class = ldm.generate(len(labels), labels, generator, guidance_scale=plan.guidance)
+    sentences = {}
+    if plan.prompts:
+        asked = [prompt for prompt in plan.prompts for _ in range(6)]
+        by_prompt = ldm.generate(len(asked), generator=generator, prompts=asked, guidance_scale=plan.guidance)
+        sentences["prompts"] = labelled_grid(by_prompt.cpu(), 6, row_titles=plan.prompts)
     frames = []
 
     def watch(step, t, latents, x0):
@@ -99,7 +146,7 @@ def draw(vqgan, ldm, data, test, out: Path, device: torch.device) -> dict[str, P
         frames.append(grid(to_uint8(pair.transpose(0, 1).flatten(0, 1)).cpu(), columns=classes, scale=2))
 
     ldm.generate(classes, torch.arange(classes, device=device), generator, steps=24, sampler="ddim", callback=watch,
-                 guidance_scale=GUIDANCE)
+                 guidance_scale=plan.guidance)
     terms = ["mse", "perceptual", "adversarial", "discriminator", "usage", "adaptive_weight"]
     curves = (loss_curves(out / "vqgan", terms, "VQGAN"),
               loss_curves(out / "ldm", ["denoising", "gradient_denoiser"], "Latent diffusion"))
@@ -108,7 +155,7 @@ def draw(vqgan, ldm, data, test, out: Path, device: torch.device) -> dict[str, P
         "reconstructions": labelled_grid(pairs.cpu(), 15, row_titles=titles),
         "codebook": codebook_map(counts, vqgan.decode_codes, vqgan.latent_shape[1:]),
         "classes": labelled_grid(by_class.cpu(), 8, row_titles=data.class_names),
-        "prompts": labelled_grid(by_prompt.cpu(), 6, row_titles=PROMPTS),
+        **sentences,
         "curves": np.concatenate(same_width(*curves)),
     }
     moving = {"denoising": save_gif(frames, out / "denoising.gif")}
@@ -121,24 +168,25 @@ def same_width(*pictures: np.ndarray) -> list[np.ndarray]:
     return [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
 
 
-def write_page(out: Path, pictures: dict[str, Path], reports: dict, seconds: float) -> None:
+def write_page(plan: Plan, out: Path, pictures: dict[str, Path], reports: dict, seconds: float) -> None:
     """index.html, with everything in it."""
     page = Page("Two generative models, trained on your machine",
                 f"A VQGAN and a latent diffusion model, both from scratch, in {seconds / 60:.1f} minutes.")
     for name, title, text in (
             ("data", "What they learned from",
-             "20,000 little scenes, drawn by code. Each has a caption that says what is in it."),
+             f"The first 60 images of {plan.data}. Each has a caption that says what is in it."),
             ("reconstructions", "First stage: 64 codes a picture",
              "The VQGAN writes every picture as an 8 by 8 map of codes, and reads it back."),
             ("codebook", "The codebook", "How often each code is used, and what the decoder draws for it."),
             ("classes", "Samples, class by class", "Latent diffusion starts from noise and is told the object only."),
             ("prompts", "Samples, sentence by sentence",
              "The same network, told in words: the first samples drawn, not the best. Colour, place and background come "
-             "first; after so short a training it still takes the object from the class, hardly from words."),
+             "first, the object last."),
             ("denoising", "From noise to picture",
              "Above, the latents as they are, decoded; below, the network's guess of where they lead."),
             ("curves", "How training went", "The terms of the losses over the images seen.")):
-        page.section(title, text).image(pictures[name].read_bytes())
+        if name in pictures:
+            page.section(title, text).image(pictures[name].read_bytes())
     for name, title in (("vqgan", "Measured: reconstructions"), ("ldm", "Measured: samples")):
         page.section(title).report(reports[name], "FD and KD are in our own judge's features, they are not FID and KID.")
     page.save(out / "index.html")

@@ -11,7 +11,7 @@ from tinygen import models as tinygen_models
 from tinygen.cli import app, doctor, main
 from tinygen.data import load
 
-COMMANDS = ["doctor", "data", "train", "reconstruct", "sample", "evaluate", "zoo", "demo"]
+COMMANDS = ["doctor", "data", "train", "reconstruct", "sample", "evaluate", "zoo", "demo", "speedrun"]
 
 
 def test_help_lists_every_command_without_importing_torch():

@@ -114,7 +114,8 @@ def test_an_unknown_recipe_and_a_folder_that_cannot_be_written(refused, recipe, 
     assert "did you mean 'shapes-vqgan'" in refused("train", "shapes-vqgn", "--out", tmp_path / "run")
     assert "choose another folder" in refused("train", recipe, "--out", "/proc/nowhere/run")
     assert "choose another folder" in refused("train", recipe, "--out", recipe)             # a file
-    assert "choose another folder" in refused("demo", "--out", recipe)
+    for command in ("demo", "speedrun"):
+        assert "choose another folder" in refused(command, "--out", recipe)
 
 
 def test_a_damaged_checkpoint_is_refused(run, refused, recipe, tmp_path):
@@ -124,9 +125,15 @@ def test_a_damaged_checkpoint_is_refused(run, refused, recipe, tmp_path):
     assert "damaged" in refused("train", recipe, "--out", tmp_path / "run", "--device", "cpu", "--resume")
 
 
-def test_demo_is_given_its_folder(run, tmp_path, monkeypatch):
+def test_demo_and_speedrun_are_given_their_plans(run, tmp_path, monkeypatch):
     from tinygen import demo
     asked = []
-    monkeypatch.setattr(demo, "run_demo", asked.append)
+    monkeypatch.setattr(demo, "run", lambda *arguments: asked.append(arguments))
     assert run("demo", "--out", tmp_path / "pictures").code == 0
-    assert asked == [tmp_path / "pictures"]
+    assert run("speedrun", "--out", tmp_path / "real", "--device", "cpu", "--tier", "gpu").code == 0
+    assert run("speedrun", "--out", tmp_path / "dry", "--dry-run").code == 0
+    assert asked[0] == (demo.DEMO, tmp_path / "pictures")
+    assert asked[1] == (demo.SPEEDRUN, tmp_path / "real", "cpu", "gpu")
+    dry, *rest = asked[2]
+    assert rest == [tmp_path / "dry", None, None]
+    assert dry.first_stage == "cifar10-vqgan" and dry.first_stage_minutes + dry.diffusion_minutes < 0.2 and dry.n <= 50

@@ -16,7 +16,7 @@ HINTS = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 for command in (doctor.doctor, inventory.data, training.train, sampling.reconstruct, sampling.sample,
-                evaluation.evaluate, inventory.zoo, training.demo):
+                evaluation.evaluate, inventory.zoo, training.demo, training.speedrun):
     app.command()(command)
 
 

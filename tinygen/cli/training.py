@@ -60,6 +60,20 @@ def what_next(kind: str, data: str, out: str) -> str:
 def demo(out: Annotated[Path, typer.Option(help="Where models and pictures go.")] = Path("demo")) -> None:
     """Train a VQGAN and a latent diffusion model in about five minutes, and look at what they make."""
     check_folder(out)
-    from ..demo import run_demo
+    from ..demo import DEMO, run
 
-    run_demo(out)
+    run(DEMO, out)
+
+
+def speedrun(out: Annotated[Path, typer.Option(help="Where models, pictures and the report go.")] = Path("speedrun"),
+             device: Device = None, tier: Tier = None,
+             dry_run: Annotated[bool, typer.Option("--dry-run", help="The same path with seconds of training.")] = False
+             ) -> None:
+    """CIFAR-10 from nothing: VQGAN (5 minutes), latent diffusion (10), evaluation with 10,000 images, report."""
+    check_folder(out)
+    from dataclasses import replace
+
+    from ..demo import SPEEDRUN, run
+
+    short = {"first_stage_minutes": 0.05, "diffusion_minutes": 0.05, "n": 20, "steps": 4, "images": 1000}
+    run(replace(SPEEDRUN, **(short if dry_run else {})), out, device, tier)
