@@ -35,6 +35,7 @@ class Plan:
     guidance: float
     prompts: tuple[str, ...] = ()
     images: int | None = None                           # train with the first so many only
+    changes: tuple[str, ...] = ()                       # of the diffusion recipe, "key=value"
 
 
 PROMPTS = (
@@ -47,7 +48,8 @@ PROMPTS = (
     "a large purple crescent on a yellow dotted background",
     "a small blue diamond on the right of a green gradient background",
 )
-DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=3.0, prompts=PROMPTS)
+DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=3.0, prompts=PROMPTS,
+            changes=("objective.label_dropout=0.1",))
 SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 10.0, n=10000, steps=24, guidance=2.0)
 
 
@@ -81,7 +83,7 @@ def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = Non
         vqgan = train(load_recipe(plan.first_stage, tier), out / "vqgan", device=device.type,
                       minutes=plan.first_stage_minutes, data=data)
     with stage("diffusion", "Latent diffusion: learn to make such codes out of noise"):
-        recipe = replace(load_recipe(plan.diffusion, tier), first_stage=str(out / "vqgan"))
+        recipe = replace(load_recipe(plan.diffusion, tier, plan.changes), first_stage=str(out / "vqgan"))
         ldm = train(recipe, out / "ldm", device=device.type, minutes=plan.diffusion_minutes, data=data)
     with stage("look and measure", "Look and measure"):
         pictures |= draw(plan, vqgan, ldm, data, test, out, device)
