@@ -22,6 +22,7 @@ CONFIGS = {
     "gan": {"latent_channels": 4, "channels": 4, "num_classes": 3, "image_size": 16},
     "latent-diffusion": {"first_stage": {"kind": "kl", "config": KL}, "num_classes": 3, "words": ["red", "star"],
                          "text_channels": 8, "network_options": {"channels": 8, "channel_mults": [1], "blocks": 1}},
+    "clip": {"words": ["red", "star"], "text_channels": 8, "channels": 4, "embedding_channels": 8, "image_size": 16},
 }
 INFO = {"data": "shapes", "class_names": ["a", "b", "c"], "image_size": 16}
 

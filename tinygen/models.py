@@ -32,6 +32,7 @@ KINDS = {
     "prior": ("tinygen.vq", "TokenPrior"),
     "gan": ("tinygen.gan", "Generator"),
     "latent-diffusion": ("tinygen.latent", "LatentDiffusion"),
+    "clip": ("tinygen.latent", "CLIP"),
 }
 
 

@@ -20,6 +20,7 @@ OBJECTIVES = {
     "prior": ("tinygen.vq", "PriorObjective"),
     "gan": ("tinygen.gan", "GANObjective"),
     "latent-diffusion": ("tinygen.latent", "LatentDiffusionObjective"),
+    "clip": ("tinygen.latent", "ClipObjective"),
 }
 
 
