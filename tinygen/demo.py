@@ -31,7 +31,7 @@ class Plan:
     first_stage_minutes: float
     diffusion_minutes: float
     n: int                                              # images that are measured
-    steps: int                                          # of the sampler, when measured
+    steps: int                                          # of the sampler
     guidance: float
     prompts: tuple[str, ...] = ()
     images: int | None = None                           # train with the first so many only
@@ -48,7 +48,7 @@ PROMPTS = (
     "a large purple crescent on a yellow dotted background",
     "a small blue diamond on the right of a green gradient background",
 )
-DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=3.0, prompts=PROMPTS,
+DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=400, steps=12, guidance=3.0, prompts=PROMPTS,
             changes=("objective.label_dropout=0.1",))
 SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 10.0, n=10000, steps=24, guidance=2.0)
 
@@ -134,12 +134,12 @@ def draw(plan: Plan, vqgan, ldm, data, test, out: Path, device: torch.device) ->
 
     classes = len(data.class_names)
     labels = torch.arange(classes).repeat_interleave(8).to(device)
-    generator = torch.Generator(device).manual_seed(1)
-    by_class = ldm.generate(len(labels), labels, generator, guidance_scale=plan.guidance)
+    generator, asking = torch.Generator(device).manual_seed(1), {"guidance_scale": plan.guidance, "steps": plan.steps}
+    by_class = ldm.generate(len(labels), labels, generator, **asking)
     sentences = {}
     if plan.prompts:
         asked = [prompt for prompt in plan.prompts for _ in range(6)]
-        by_prompt = ldm.generate(len(asked), generator=generator, prompts=asked, guidance_scale=plan.guidance)
+        by_prompt = ldm.generate(len(asked), generator=generator, prompts=asked, **asking)
         sentences["prompts"] = labelled_grid(by_prompt.cpu(), 6, row_titles=plan.prompts)
     frames = []
 
