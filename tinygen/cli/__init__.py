@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from ..errors import TinygenError
-from . import doctor, evaluation, inventory, sampling, training
+from . import course, doctor, evaluation, inventory, sampling, training
 
 UsageError = typer.BadParameter.__base__                # of the click that this typer works with
 HINTS = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EROFS: "choose another folder",
@@ -18,6 +18,8 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 for command in (doctor.doctor, inventory.data, training.train, sampling.reconstruct, sampling.sample,
                 evaluation.evaluate, inventory.zoo, training.demo, training.speedrun):
     app.command()(command)
+app.add_typer(course.course, name="course")
+app.add_typer(course.lab, name="lab")
 
 
 def show_version(asked: bool) -> None:
