@@ -2,18 +2,22 @@
 #   make demo                    train a VQGAN and a latent diffusion model, look at what they draw
 #   make test                    every test, then every notebook of the book
 #   make lab                     JupyterLab
-#   make book [NAMES="07-..."]   execute the book's notebooks again, from their sources
+#   make book                    build the book's site, from stored outputs: build/site/index.html
+#   make refresh [CH="07 12"]    execute the book's notebooks again, from their sources
+#   make browser                 only the tests that need a real browser (part of `make test` where Chromium is found)
+#   make prove-labs              prove the graders of all labs, then grade a class of 60
 #   make clean                   remove what set-up and tests left behind (never your runs)
 # Variables: PYTHON=python3.12 (which Python), JOBS=1 (test processes), ARGS="..." (options for the demo, the unit tests
-# or JupyterLab), UV_TORCH_BACKEND=cpu (a smaller torch, for machines without an Nvidia GPU).
+# or JupyterLab), UV_TORCH_BACKEND=cpu (a smaller torch, for machines without an Nvidia GPU),
+# REPOSITORY=https://github.com/OWNER/NAME (where the site's badges lead; default: git's origin).
 
 PYTHON ?= python3
 JOBS ?= 2
 PY := .venv/bin/python
 STAMP := .venv/.installed
-NOTEBOOKS := $(wildcard book/*.ipynb)
+NOTEBOOKS := $(wildcard book/*.ipynb labs/source/*/*.ipynb)
 
-.PHONY: help setup demo test unit notebooks lab book lock clean
+.PHONY: help setup demo test unit notebooks browser lab prove-labs book refresh lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -21,7 +25,7 @@ demo: setup
 	$(PY) -m tinygen demo $(ARGS)
 
 # One thread for each of the JOBS processes: two torch processes that fight for two cores are slower than one.
-test unit notebooks book: export OMP_NUM_THREADS = 1
+test unit notebooks browser book refresh: export OMP_NUM_THREADS = 1
 PYTEST = $(PY) -m pytest -q -n $(JOBS) --dist loadfile --durations=10
 UNIT = $(PYTEST) tests $(ARGS)
 NBVAL = $(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with book/nbval.cfg --nbval-cell-timeout=300 $(NOTEBOOKS)
@@ -33,11 +37,22 @@ unit: setup
 notebooks: setup
 	$(if $(NOTEBOOKS),$(NBVAL))
 
+browser: setup
+	$(PY) -m pytest -q tests/browser $(ARGS)
+
 lab: setup
 	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
+prove-labs: export OMP_NUM_THREADS = 1
+prove-labs: setup
+	$(PY) -m tinygen.course.prove
+	TINYGEN_CLASS=60 $(PY) -m pytest -q tests/course/test_course.py
+
 book: setup
-	$(PY) book/execute.py $(NAMES)
+	$(PY) book/site/build.py $(if $(REPOSITORY),--repository $(REPOSITORY))
+
+refresh: setup
+	$(PY) book/execute.py $(CH)
 
 lock: setup
 	@$(UV); $$uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make lock" \

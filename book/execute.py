@@ -54,6 +54,7 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 output.metadata = nbformat.from_dict({})
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
+                output.data.pop("application/vnd.jupyter.widget-view+json", None)   # a random id; its picture stays
     return notebook
 
 
