@@ -1,6 +1,7 @@
 """What nbgrader is given in the place of its own parts: verdicts from the sandbox, feedback without hidden tests."""
 
 import json
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -30,7 +31,11 @@ class PutVerdicts(preprocessors.NbGraderPreprocessor):
 
 def configure(config, folder: Path) -> None:
     """Change nbgrader's settings, in place."""
+    warnings.filterwarnings("ignore", message="Object of type", module="nbgrader")       # of its own making, harmless
     config.PutVerdicts.folder = str(folder)
+    if "root" not in config.Exchange:                   # nbgrader wants one, even where files come another way
+        (folder / "exchange").mkdir(exist_ok=True)
+        config.Exchange.root = str(folder / "exchange")
     config.Autograde.sanitize_preprocessors = [preprocessors.DeduplicateIds, preprocessors.OverwriteKernelspec,
                                                preprocessors.OverwriteCells, preprocessors.CheckCellMetadata]
     config.Autograde.autograde_preprocessors = [PutVerdicts, preprocessors.LimitOutput, preprocessors.SaveAutoGrades,
