@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tinygen.data import Batches, CachedBatches, load
 from tinygen.evaluate import evaluate
@@ -169,14 +170,19 @@ def main() -> None:
             model.latent_mean.copy_(latents.mean((0, 1, 3, 4))[:, None, None])
             model.latent_std.copy_(latents.std((0, 1, 3, 4))[:, None, None])
             batches = CachedBatches(data, (latents - model.latent_mean) / model.latent_std, model.batch)
+        with FlopCounterMode(display=False) as counter:
+            model.loss(batches[0]).backward()
+        flops = counter.get_total_flops() / model.batch
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         print(f"{name}: {trained:,} parameters, {given.minutes} minutes", flush=True)
         average, seen = fit(model, batches, 60 * given.minutes, device)
         sampling = {"steps": 16, "guidance_scale": 2.0} if name == "ours" else {}
         report = evaluate(average, {"kind": name}, given.data, given.n, device=device, **sampling)
+        rate = seen / 60 / given.minutes
         wanted = ("psnr", "code_usage", "fd", "kd", "precision", "recall", "class_adherence", "duplicates")
         results[name] = {"parameters": trained, "minutes": given.minutes, "images_seen": seen, "n": given.n,
-                         "images_per_second": round(seen / 60 / given.minutes, 1),
+                         "images_per_second": round(rate, 1), "gflop_per_image": round(flops / 1e9, 3),
+                         "gflop_per_second": round(rate * flops / 1e9, 1),
                          **{key: report["metrics"][key] for key in wanted if key in report["metrics"]}}
         print(json.dumps(results[name]), flush=True)
         given.out.write_text(json.dumps(results, indent=1))

@@ -1,0 +1,57 @@
+"""The least a recipe costs: FLOPs of its training steps, counted, and the seconds that they take at a device's peak.
+
+    python benchmarks/roofline.py [--tflops 989] [--terabytes 4.8]
+
+The defaults are an H200: dense bf16 matrix rate, memory bandwidth (Nvidia's data sheet). FLOPs are counted by PyTorch's
+FlopCounterMode over one real step of the objective (forward, backward, adaptive weight, critic; a multiply-add is two).
+Bytes are AdamW's: 28 a parameter and step (reads weight, gradient and two moments, writes weight and moments, float32).
+Activations are not counted, so the truth is above the larger of the two bounds.
+"""
+
+import argparse
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tinygen.data import ImageSet
+from tinygen.data.cifar10 import CLASSES
+from tinygen.train import Progress, load_recipe
+from tinygen.train.setup import set_up
+
+RECIPES = ("cifar10-vqgan", "cifar10-kl", "cifar10-ldm", "cifar10-ldm-text", "cifar10-prior", "cifar10-dcgan")
+
+
+def step_flops(recipe, batch: int = 8) -> tuple[float, int]:
+    """FLOPs of a late training step for one image, and the number of trained parameters."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (batch, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    data = ImageSet("cifar10:train", images, torch.arange(batch) % 10, CLASSES, ("a photo of a cat",) * batch,
+                    torch.empty(batch, 0, dtype=torch.int64), {})
+    objective = set_up(recipe, torch.device("cpu"), data).objective.train()
+    part = objective.batches(data, batch_size=batch, seed=0)[0]
+    with FlopCounterMode(display=False) as counter:
+        for _, loss, _ in objective.losses(part, Progress(90, 100, draw)):
+            loss.backward()
+    parameters = sum(p.numel() for group in objective.groups().values() for p in group if p.requires_grad)
+    return counter.get_total_flops() / batch, parameters
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--tflops", type=float, default=989.0)
+    options.add_argument("--terabytes", type=float, default=4.8, help="a second")
+    given = options.parse_args()
+    print("| recipe | tier | parameters | GFLOP an image | images | PFLOP | seconds at peak | of AdamW's bytes |\n"
+          "|---|---|---|---|---|---|---|---|")
+    for name in RECIPES:
+        for tier in ("cpu", "gpu"):
+            recipe = load_recipe(name, tier)
+            flops, parameters = step_flops(recipe)
+            images = recipe.train.steps * recipe.train.batch_size
+            traffic = 28 * parameters * recipe.train.steps / (given.terabytes * 1e12)
+            print(f"| {name} | {tier} | {parameters:,} | {flops / 1e9:.3g} | {images:,} | {flops * images / 1e15:.3g} | "
+                  f"{flops * images / (given.tflops * 1e12):.3g} | {traffic:.3g} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
