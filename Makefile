@@ -1,6 +1,6 @@
 # The few verbs people type. Each of them first sets up .venv, once (again when the pinned requirements change).
 #   make demo                    train a VQGAN and a latent diffusion model, look at what they draw
-#   make test                    every test, then every notebook of the book
+#   make test                    every test, then every notebook of the book and the labs
 #   make lab                     JupyterLab
 #   make book                    build the book's site, from stored outputs: build/site/index.html
 #   make refresh [CH="07 12"]    execute the book's notebooks again, from their sources
