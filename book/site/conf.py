@@ -28,6 +28,7 @@ autodoc_inherit_docstrings = False
 copybutton_prompt_text = "$ "
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False                                # it would fetch pages: refused from a disk
 
 # Nothing is fetched: MathJax lies in _static.
 mathjax_path = "mathjax/tex-svg-full.js"

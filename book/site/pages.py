@@ -139,7 +139,7 @@ def symbols(imported: dict[str, list[str]]) -> str:
 
 def gallery(source: Path, root: Path) -> str:
     """The pictures that lie beside the models of the zoo, under the first sentence of their cards."""
-    lines = ["# Gallery", "", "What the models of the zoo make; nothing is picked by hand.", ""]
+    lines = ["# Gallery", "", "What the models of the zoo make.", ""]
     (source / "gallery").mkdir()
     for folder in sorted((root / "tinygen" / "zoo").iterdir()):
         pictures = sorted(folder.glob("*.png"))
