@@ -20,6 +20,23 @@ INTRODUCED = {
         "08": "VQAutoencoder VQGANObjective adaptive_weight",
         "09": "PriorObjective TokenPrior",
     },
+    "tinygen.diffusion": {
+        "10": "SCHEDULES Schedule build_schedule posterior rescale_zero_terminal_snr",
+        "11": "Denoise Denoiser PREDICTIONS UNet VPPath WEIGHTINGS combination convert from_x0_eps loss_weight to_eps to_x0",
+        "12": "CosinePath EDMPath FlowPath PATHS Path build_path",
+        "13": "SAMPLERS SPACINGS ddim ddpm dpmpp_2m euler heun sample time_grid",
+        "14": "DENSITIES sample_times",
+        "15": "DiT drop_condition guided sigma_interval",
+    },
+    "tinygen.latent": {
+        "15": "CLIP ClipObjective TextEncoder Tokenizer info_nce",
+        "16": "LatentDiffusion LatentDiffusionObjective cache_latents",
+    },
+    "tinygen.evaluate": {
+        "19": "Gaussian Judged class_adherence code_statistics duplicate_rate evaluate frechet_distance judge_images judge_set "
+              "kernel_distance kernel_mmd2 memorisation nearest_neighbours precision_recall print_report prompt_adherence psnr ssim "
+              "standard_fid",
+    },
 }
 
 

@@ -51,10 +51,10 @@ def how_to_resume(recipe: str, out: Path, tier: str | None, changes: list[str] |
 
 
 def what_next(kind: str, data: str, out: str) -> str:
-    """A command to look at a new model with; nothing for a classifier."""
+    """A command to look at a new model with; nothing for a classifier or a CLIP."""
     if kind in ("vq", "kl"):
         return f"tinygen reconstruct {out} --data {data.partition(':')[0]}:test --n 32 --out reconstructions.png"
-    return "" if kind == "classifier" else f"tinygen sample {out} --n 40 --out samples.png"
+    return "" if kind in ("classifier", "clip") else f"tinygen sample {out} --n 40 --out samples.png"
 
 
 def demo(out: Annotated[Path, typer.Option(help="Where models and pictures go.")] = Path("demo")) -> None:
