@@ -127,7 +127,7 @@ def test_a_mended_test_changes_the_grades_that_it_should(course, graded, tmp_pat
                        if student.startswith(("wrong", "untouched")) and graded[student] < 3 and "wrong" in student}
 
 
-def test_the_commands(course, tiny, graded, tmp_path, capsys, monkeypatch):
+def test_the_commands(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["course", "init", "mine", "--labs", str(tiny.path.parent.parent)]) == 0
     assert main(["course", "release", "lab99", "--course", "mine"]) == 0

@@ -136,10 +136,10 @@ class Course:
         """
         notebook = self.source(name)
         lab, release = read_lab(notebook, name), make_release(notebook)
-        front = choose([self.folder, PACKAGE.parent / "labs"], unsafe)
         files = self.submissions(name)
         if not files:
             raise TinygenError(f"nobody has handed in {name}: collect first")
+        front = choose([self.folder, PACKAGE.parent / "labs"], unsafe)
         if not (self.folder / "release" / name / f"{name}.ipynb").exists():
             self.release(name)
         tests = json.dumps([lab.as_data(), asdict(limits)], sort_keys=True)
