@@ -1,0 +1,114 @@
+"""Chromium, a JupyterLab for a student, and pages that note every error and every attempt to reach another machine."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},        # every cell is in the page
+}
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Pages of one size; `problems` collects console errors, exceptions, and requests to elsewhere (refused)."""
+
+    def __init__(self, browser, size):
+        self.context = browser.new_context(viewport=size)
+        self.context.set_default_timeout(120_000)
+        self.context.route("**/*", self._guard)
+        self.problems: list[str] = []
+
+    def _guard(self, route) -> None:
+        parts = urlsplit(route.request.url)
+        if parts.scheme in ("file", "data", "blob") or parts.hostname in ("127.0.0.1", "localhost"):
+            route.continue_()
+        else:
+            self.problems.append(f"request: {route.request.url}")
+            route.abort()
+
+    def open(self, address: str):
+        """A new page at this address."""
+        page = self.context.new_page()
+        page.on("console", lambda message: self.problems.append(f"{message.text} {message.location.get('url', '')}")
+                if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.goto(address)
+        return page
+
+
+@pytest.fixture
+def visitor(browser):
+    """A reader at a desk."""
+    visitor = Visitor(browser, DESKTOP)
+    yield visitor
+    visitor.context.close()
+    assert visitor.problems == []
+
+
+@pytest.fixture
+def phone(browser):
+    """A reader on a train."""
+    visitor = Visitor(browser, PHONE)
+    yield visitor
+    visitor.context.close()
+    assert visitor.problems == []
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """Where screenshots are left, to be looked at."""
+    folder = ROOT / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """(address of a running JupyterLab as a format of the notebook's name, its folder)."""
+    folder, home = tmp_path_factory.mktemp("student"), tmp_path_factory.mktemp("home")
+    (home / "labconfig").mkdir()
+    (home / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ServerApp.port_retries=0",
+               f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    paths = {"JUPYTER_CONFIG_DIR": str(home), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "PYTHONPATH": str(ROOT)}
+    with open(home / "log", "wb") as log:
+        server = subprocess.Popen(command, env=os.environ | paths, stdout=log, stderr=log, cwd=folder)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=10)
+                break
+            except OSError:
+                assert server.poll() is None, (home / "log").read_text()
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}", folder
+    finally:
+        server.terminate()
+        server.wait()
