@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
@@ -74,9 +73,6 @@ class Course:
 
         from . import nbgrader_parts
 
-        tools = str(Path(sys.executable).parent)                # nbgrader runs alembic by its name
-        if tools not in os.environ["PATH"].split(os.pathsep):
-            os.environ["PATH"] = os.pathsep.join([tools, os.environ["PATH"]])
         config = PyFileConfigLoader(self.settings.name, path=str(self.folder)).load_config()
         nbgrader_parts.configure(config, self.folder)
         for name, value in changes.items():

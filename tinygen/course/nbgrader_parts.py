@@ -1,6 +1,8 @@
 """What nbgrader is given in the place of its own parts: verdicts from the sandbox, feedback without hidden tests."""
 
 import json
+import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -30,7 +32,10 @@ class PutVerdicts(preprocessors.NbGraderPreprocessor):
 
 
 def configure(config, folder: Path) -> None:
-    """Change nbgrader's settings, in place."""
+    """Change nbgrader's settings, in place, and let it find its tools in an environment that is not activated."""
+    tools = str(Path(sys.executable).parent)                                             # it runs alembic by its name
+    if tools not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([tools, os.environ["PATH"]])
     warnings.filterwarnings("ignore", message="Object of type", module="nbgrader")       # of its own making, harmless
     config.PutVerdicts.folder = str(folder)
     if "root" not in config.Exchange:                   # nbgrader wants one, even where files come another way

@@ -63,6 +63,8 @@ def zero(task: Cell, message: str) -> dict[str, Score]:
 def judge_apart(task: Cell, source: str | None, base: types.ModuleType, lab: Lab,
                 limits: Limits = Limits()) -> dict[str, Score]:
     """`judge` in a forked process, guarded and limited: whatever the student's code does, there is a score."""
+    import torch._dynamo  # noqa: F401  the first optimiser loads it, and it replaces torch.manual_seed: no breach
+
     token = secrets.token_hex(16)                       # known in no place that the student's code can read
     reading, writing = os.pipe()
     pid = os.fork()
