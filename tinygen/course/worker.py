@@ -73,6 +73,10 @@ def judge_apart(task: Cell, source: str | None, base: types.ModuleType, lab: Lab
         try:
             os.close(reading)
             os.setpgid(0, 0)
+            for stream in range(3):                     # nothing that others read is left open to the student's code
+                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+            os.closerange(3, writing)
+            os.closerange(writing + 1, 1 << 16)
             try:
                 verdict = limited(task, source, base, lab, limits)
             except BaseException as error:              # out of memory, above all
