@@ -5,6 +5,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupytext.compare import compare_notebooks
+from rules import portability
 
 from tinygen.course.lab import cell_kind
 from tinygen.course.prove import load, prove, table
@@ -36,6 +37,7 @@ def test_notebooks_belong_to_their_source(name):
     compare_notebooks(solution, notebook, fmt="ipynb", compare_ids=False, compare_outputs=False)
     compare_notebooks(release, make_release(notebook), fmt="ipynb", compare_ids=False)
     assert find_leaks(solution, release) == []
+    assert portability(solution) == []
     assert all(cell.execution_count for cell in solution.cells if cell.cell_type == "code" and cell.source)
     assert sorted(path.name for path in (LABS / "release" / name).iterdir()) == ["expected.png", f"{name}.ipynb"]
     files = [path for place in ("source", "release") for path in (LABS / place / name).iterdir()]

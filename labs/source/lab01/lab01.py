@@ -363,12 +363,12 @@ def gradient_penalty(critic, real: Tensor, fake: Tensor, u: Tensor) -> Tensor:
 # %% nbgrader={"grade_id": "test_gradient_penalty", "grade": true, "points": 3}
 bowl = lambda x: x.square().flatten(1).sum(1) / 2                         # its gradient at x is x
 points = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
-value = float(gradient_penalty(bowl, points, points, torch.rand(2)))
+value = float(gradient_penalty(bowl, points, points, torch.rand(2)).detach())
 assert abs(value - 8.5) < 1e-3, (
     f"by hand (chapter 04, section 3) norms of 5 and 2 give (4^2 + 1^2) / 2 = 8.5, not {value:.3f}: the norm of each "
     "row, minus 1, squared, averaged")
 real, fake = torch.full((3, 2), 5.0), torch.full((3, 2), 1.0)
-value = float(gradient_penalty(bowl, real, fake, torch.tensor([1.0, 1.0, 1.0])))
+value = float(gradient_penalty(bowl, real, fake, torch.tensor([1.0, 1.0, 1.0])).detach())
 assert abs(value - (math.sqrt(50) - 1) ** 2) < 1e-2, "u = 1 is the real point, u = 0 the fake one"
 weight = torch.tensor([2.0, 0.0], requires_grad=True)
 penalty = gradient_penalty(lambda x: x @ weight, real, fake, torch.rand(3))
@@ -389,7 +389,7 @@ assert slope[0] is not None and abs(slope[0].item() - sum(2 * (n - 1) * n for n 
     "the gradient with respect to the critic's weight is wrong")
 assert slope[1] is None and slope[2] is None, "the penalty must not reach real and fake points: detach them"
 real, fake = torch.randn(5, 1, dtype=torch.float64), torch.randn(5, 1, dtype=torch.float64)
-steep = float(gradient_penalty(lambda x: 3 * x[:, 0], real, fake, torch.rand(5, dtype=torch.float64)))
+steep = float(gradient_penalty(lambda x: 3 * x[:, 0], real, fake, torch.rand(5, dtype=torch.float64)).detach())
 assert abs(steep - 4) < 1e-5, f"a critic of slope 3 has the penalty 4, not {steep:.3f}; float64 must work as well"
 ### END HIDDEN TESTS
 
