@@ -14,14 +14,18 @@ from tinygen.models import build, load_model, model_folder, read_facts, save_mod
 
 VQ = {"codebook_size": 8, "code_channels": 2, "channels": 8, "image_size": 16}
 KL = {"latent_channels": 2, "channels": 8, "image_size": 16}
+LDM = {"first_stage": {"kind": "kl", "config": KL}, "num_classes": 3, "words": ["red", "star"], "text_channels": 8,
+       "network_options": {"channels": 8, "channel_mults": [1], "blocks": 1}}
+GAN = {"latent_channels": 4, "channels": 4, "num_classes": 3, "image_size": 16}
 CONFIGS = {
     "classifier": {"arch": "plain", "heads": {"class": 3}, "width": 4},
     "vq": VQ,
     "kl": KL,
     "prior": {"first_stage": {"kind": "vq", "config": VQ}, "num_classes": 3, "channels": 8, "depth": 1, "heads": 2},
-    "gan": {"latent_channels": 4, "channels": 4, "num_classes": 3, "image_size": 16},
-    "latent-diffusion": {"first_stage": {"kind": "kl", "config": KL}, "num_classes": 3, "words": ["red", "star"],
-                         "text_channels": 8, "network_options": {"channels": 8, "channel_mults": [1], "blocks": 1}},
+    "gan": GAN,
+    "latent-diffusion": LDM,
+    "distilled": {"model": {"kind": "latent-diffusion", "config": LDM}, "steps": 2},
+    "int8": {"model": {"kind": "gan", "config": GAN}},
     "clip": {"words": ["red", "star"], "text_channels": 8, "channels": 4, "embedding_channels": 8, "image_size": 16},
 }
 INFO = {"data": "shapes", "class_names": ["a", "b", "c"], "image_size": 16}

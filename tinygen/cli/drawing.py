@@ -15,7 +15,8 @@ from ..diffusion import SAMPLERS
 from ..errors import TinygenError, nearest
 
 BATCH = 100
-OPTIONS = {"gan": (), "prior": ("guidance",), "latent-diffusion": ("steps", "sampler", "guidance", "negative")}
+OPTIONS = {"gan": (), "prior": ("guidance",), "distilled": (), "int8": (),
+           "latent-diffusion": ("steps", "sampler", "guidance", "negative")}
 NAMES = {"guidance": "guidance_scale", "negative": "negative_prompt"}     # of options that `generate` calls otherwise
 
 

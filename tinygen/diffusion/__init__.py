@@ -5,6 +5,7 @@
     images = sample(guided(denoiser.x0, {"labels": labels}, {"labels": null}, scale=3), denoiser.path, latents.shape)
 """
 
+from .distillation import jump, trajectory
 from .dit import DiT
 from .guidance import Denoise, drop_condition, guided, sigma_interval
 from .objectives import DENSITIES, WEIGHTINGS, Denoiser, loss_weight, sample_times
@@ -17,5 +18,5 @@ from .unet import UNet
 __all__ = ["DENSITIES", "PATHS", "PREDICTIONS", "SAMPLERS", "SCHEDULES", "SPACINGS", "WEIGHTINGS", "CosinePath",
            "Denoise", "Denoiser", "DiT", "EDMPath", "FlowPath", "Path", "Schedule", "UNet", "VPPath", "build_path",
            "build_schedule", "combination", "convert", "ddim", "ddpm", "dpmpp_2m", "drop_condition", "euler",
-           "from_x0_eps", "guided", "heun", "loss_weight", "posterior", "rescale_zero_terminal_snr", "sample",
-           "sample_times", "sigma_interval", "time_grid", "to_eps", "to_x0"]
+           "from_x0_eps", "guided", "heun", "jump", "loss_weight", "posterior", "rescale_zero_terminal_snr", "sample",
+           "sample_times", "sigma_interval", "time_grid", "to_eps", "to_x0", "trajectory"]

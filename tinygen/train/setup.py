@@ -21,6 +21,7 @@ OBJECTIVES = {
     "gan": ("tinygen.gan", "GANObjective"),
     "latent-diffusion": ("tinygen.latent", "LatentDiffusionObjective"),
     "clip": ("tinygen.latent", "ClipObjective"),
+    "distilled": ("tinygen.latent", "DistillationObjective"),
 }
 
 
@@ -35,6 +36,8 @@ class Training(NamedTuple):
 def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -> Training:
     """Load the data, build the model by the recipe's seed, load frozen networks, and the objective; all on `device`."""
     model_type = model_class(recipe.kind)                                  # an unknown kind is reported before any work
+    if recipe.kind not in OBJECTIVES:
+        raise TinygenError(f"a model of kind {recipe.kind!r} is made of a trained one: it has no recipe of its own")
     data = (data or load(recipe.data)).to(device)
     config = dict(recipe.model)
     first_stage = None
