@@ -64,6 +64,15 @@ def test_a_widget_is_stored_with_a_picture_and_a_fixed_text(shapes):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))), picture(box))
 
 
+def test_a_picture_has_an_alternative_text(shapes):
+    box = widgets.noise_explorer(build_path("flow"), shapes)
+    control(box, "t").value = 0.5
+    assert all_of(box, ipywidgets.Image)[0].tooltip == caption(box) and caption(box).startswith("t = 0.50")
+    box = scrub([grid(shapes), grid(-shapes)])
+    control(box, "frame").value = 1
+    assert all_of(box, ipywidgets.Image)[0].tooltip == "frame 1"
+
+
 def test_lloyd_goes_downhill_to_the_means():
     points = torch.cat([torch.randn(50, 2, generator=torch.Generator().manual_seed(i)) * 0.1 + 3 * i for i in range(3)])
     distortions = [scenes.lloyd(points, 3, steps, seed=1)[1] for steps in range(8)]
@@ -90,9 +99,10 @@ def test_the_ring_game_learns_and_starts_again():
     start = torch.cdist(game.fake(500), scenes.CENTRES).amin(1).mean()
     game.play(300)
     assert torch.cdist(game.fake(500), scenes.CENTRES).amin(1).mean() < start / 2
-    box = widgets.gan_playground()
+    box = widgets.gan_playground(steps=50)
+    assert caption(box).startswith("step 50: ")
     control(box, "100 steps").click()
-    assert caption(box).startswith("step 100: ")
+    assert caption(box).startswith("step 150: ")
     moves(box, "loss", "hinge")
     assert caption(box).startswith("step 0: ")
     control(box, "100 steps").click()
@@ -107,7 +117,11 @@ def test_a_swapped_code_changes_the_picture_around_it(vqgan, shapes):
     assert [int(button.description) for button in buttons] == codes.flatten().tolist()
     buttons[3 * codes.shape[1] + 5].click()
     assert caption(box).startswith(f"row 3, column 5: code {int(codes[3, 5])} -> 0")
+    assert [button.button_style for button in buttons].count("info") == 1
+    assert buttons[3 * codes.shape[1] + 5].button_style == "info" and not any(button.tabbable for button in buttons)
     moves(box, "code", vqgan.codebook_size - 1)
+    moves(box, "place", 4 * codes.shape[1] + 2)                                  # from the keyboard
+    assert caption(box).startswith(f"row 4, column 2: code {int(codes[4, 2])} -> {vqgan.codebook_size - 1}")
     assert scenes.swapped_code(vqgan, codes, 2, 2, int(codes[2, 2]))[1].endswith(" 0% of the pixels change")
     edited = codes.clone()
     edited[0, 0] = (edited[0, 0] + 7) % vqgan.codebook_size

@@ -57,7 +57,7 @@ def labelled_grid(images: Tensor, columns: int, row_titles: Sequence[str] = (), 
     letter, dpi = 7.2, 100                                                      # pixels a letter, pixels an inch
     longest = max((len(t) for t in column_titles), default=0)
     steep = longest * letter > width / columns
-    left = round(12 + letter * max((len(t) for t in row_titles), default=0)) if row_titles else 4
+    left = round(20 + letter * max((len(t) for t in row_titles), default=0)) if row_titles else 4
     top = (round(8 + letter * longest) if steep else 24 if column_titles else 4) + (26 if title else 0)
     right = max(4, round(len(title) * 8.5) - left - width)                      # room for a long title
     figure = Figure(figsize=((left + width + right) / dpi, (top + height + 4) / dpi), dpi=dpi, facecolor="white")

@@ -24,14 +24,17 @@ def _with_picture(box, image):
 
 
 def _board(draw: Callable[[], scenes.Scene], controls: Sequence, *above):
-    """(widget, refresh): controls in a row, the picture that `draw` makes of their values, its caption below."""
+    """(widget, refresh): controls in a row, the picture that `draw` makes of their values, its caption below.
+
+    The caption is the picture's alternative text, too.
+    """
     import ipywidgets                                                           # slow, and for notebooks only
     image, caption = ipywidgets.Image(format="png"), ipywidgets.Label()
 
     def refresh(*_) -> None:
         try:
             picture, caption.value = draw()
-            image.value, image.width = png_bytes(picture), str(picture.shape[1])
+            image.value, image.width, image.tooltip = png_bytes(picture), str(picture.shape[1]), caption.value
         except TinygenError as error:                                           # an unknown word, say
             caption.value = str(error)
 
@@ -49,15 +52,19 @@ def _slider(name: str, value, low, high, step=1, *, live: bool = True):
     return kind(value, min=low, max=high, step=step, description=name, continuous_update=live)
 
 
-def gan_playground(seed: int = 0):
-    """A GAN on a ring of eight Gaussians: choose a loss and learning rates, step, restart, watch modes collapse."""
+def gan_playground(seed: int = 0, steps: int = 0):
+    """A GAN on a ring of eight Gaussians: choose a loss and learning rates, step, restart, watch modes collapse.
+
+    `steps` are played before the first picture is shown.
+    """
     import ipywidgets
     losses = ["non-saturating", "saturating", "hinge", "wasserstein"]
     loss = ipywidgets.Dropdown(options=losses, value=losses[0], description="loss")
     rate_g, rate_d = (ipywidgets.SelectionSlider(options=[3e-4, 1e-3, 3e-3, 1e-2], value=value, description=name)
                       for name, value in (("rate of G", 1e-3), ("rate of D", 3e-3)))
     step, restart = ipywidgets.Button(description="100 steps"), ipywidgets.Button(description="restart")
-    games = []
+    games = [((loss.value, rate_g.value, rate_d.value), scenes.RingGame(seed=seed))]
+    games[0][1].play(steps)
 
     def draw() -> scenes.Scene:
         key = (loss.value, rate_g.value, rate_d.value)
@@ -71,9 +78,12 @@ def gan_playground(seed: int = 0):
     return box
 
 
-def voronoi_explorer(points: Tensor):
-    """Codes among points in the plane (N, 2): how many, after how many steps of Lloyd's algorithm, from which start."""
-    controls = [_slider("codes", 8, 1, 20), _slider("steps", 0, 0, 20), _slider("start", 0, 0, 9)]
+def voronoi_explorer(points: Tensor, codes: int = 8, steps: int = 0):
+    """Codes among points in the plane (N, 2): how many, after how many steps of Lloyd's algorithm, from which start.
+
+    `codes` (at most 20) and `steps` (at most 20) are shown first.
+    """
+    controls = [_slider("codes", codes, 1, 20), _slider("steps", steps, 0, 20), _slider("start", 0, 0, 9)]
     return _board(lambda: scenes.voronoi(points, *(control.value for control in controls)), controls)[0]
 
 
@@ -84,25 +94,29 @@ def palette_explorer(image: Tensor):
 
 
 def codebook_explorer(model, codes: Tensor):
-    """Click a code of an image, codes (h, w), swap it for another, and see what the VQ autoencoder decodes."""
+    """Choose a code of an image, codes (h, w), swap it for another, and see what the VQ autoencoder decodes.
+
+    One chooses by a click on the map of codes, or from the keyboard by the slider "place", which counts row by row.
+    """
     import ipywidgets
     height, width = codes.shape
-    code, place = _slider("code", 0, 0, model.codebook_size - 1), [0, 0]
+    place = _slider("place", height // 2 * width + width // 2, 0, codes.numel() - 1)
+    code = _slider("code", 0, 0, model.codebook_size - 1)
+    small = {"width": "46px", "height": "26px", "padding": "0"}
     buttons = [ipywidgets.Button(description=str(int(c)), tooltip=f"row {i // width}, column {i % width}",
-                                 layout={"width": "46px", "height": "26px", "padding": "0"})
-               for i, c in enumerate(codes.flatten())]
+                                 tabbable=False, layout=small) for i, c in enumerate(codes.flatten())]
     plan = ipywidgets.GridBox(buttons, layout={"grid_template_columns": f"repeat({width}, 50px)"})
-    box, refresh = _board(lambda: scenes.swapped_code(model, codes, *place, code.value), [code], plan)
 
-    def choose(index: int) -> None:
-        buttons[place[0] * width + place[1]].button_style = ""
-        place[:] = divmod(index, width)
-        buttons[index].button_style = "info"
-        refresh()
+    def mark(change) -> None:
+        buttons[change["old"]].button_style = ""
+        buttons[change["new"]].button_style = "info"
 
+    mark({"old": 0, "new": place.value})
+    place.observe(mark, names="value")
     for index, button in enumerate(buttons):
-        button.on_click(lambda _, index=index: choose(index))
-    return box
+        button.on_click(lambda _, index=index: setattr(place, "value", index))
+    draw = lambda: scenes.swapped_code(model, codes, *divmod(place.value, width), code.value)  # noqa: E731
+    return _board(draw, [place, code], plan)[0]
 
 
 def noise_explorer(path, images: Tensor):
@@ -176,11 +190,12 @@ def scrub(frames: Sequence[np.ndarray], captions: Sequence[str] | None = None, d
     pictures = [png_bytes(frame) for frame in frames]
     slider = ipywidgets.IntSlider(0, 0, len(frames) - 1, description=description, continuous_update=True)
     play = ipywidgets.Play(value=0, min=0, max=len(frames) - 1, interval=150)
-    image = ipywidgets.Image(value=pictures[0], format="png", width=width or frames[0].shape[1])
+    names = captions if captions is not None else [f"{description} {number}" for number in range(len(frames))]
+    image = ipywidgets.Image(value=pictures[0], format="png", width=width or frames[0].shape[1], tooltip=names[0])
     caption = ipywidgets.Label(captions[0] if captions is not None else "")
 
     def show(change) -> None:
-        image.value = pictures[change["new"]]
+        image.value, image.tooltip = pictures[change["new"]], names[change["new"]]
         caption.value = captions[change["new"]] if captions is not None else ""
 
     slider.observe(show, names="value")
