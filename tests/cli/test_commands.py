@@ -5,13 +5,15 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tinygen import models as tinygen_models
-from tinygen.cli import app, doctor, main
+from tinygen.cli import app, main
 from tinygen.data import load
 
-COMMANDS = ["doctor", "data", "train", "reconstruct", "sample", "evaluate", "zoo", "demo", "speedrun"]
+COMMANDS = ["doctor", "data", "train", "report", "reconstruct", "sample", "evaluate", "zoo", "demo", "speedrun"]
 
 
 def test_help_lists_every_command_without_importing_torch():
@@ -68,6 +70,15 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         main(["zoo"])
 
 
+def test_data_can_be_looked_at(run, refused, tmp_path):
+    assert run("data", "shapes:heldout", "--out", tmp_path / "a.png").code == 0
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    tile = load("shapes:heldout").images[99].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(pixels[-6 - 64:-6, -6 - 64:-6], tile)             # the last of a hundred, in its corner
+    assert ".png" in refused("data", "shapes", "--out", tmp_path / "a.jpg")
+
+
 def test_data_tells_what_is_in_a_set(run):
     facts = json.loads(run("data", "shapes:heldout", "--json").out)
     there = load("shapes:heldout")
@@ -91,32 +102,6 @@ def test_an_empty_zoo_says_what_to_do(run, tmp_path, monkeypatch):
     assert (result.code, result.out) == (0, "") and "tinygen train" in result.err
 
 
-def test_doctor_is_content_or_says_what_to_do(run, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "ROOM", 0)
-    monkeypatch.setattr(doctor, "NOTEBOOK_TOOLS", ("json",))
-    monkeypatch.setattr(tinygen_models, "ZOO", models)
-    monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
-    result = run("doctor")
-    assert (result.code, result.out.splitlines()[-1]) == (0, "all good"), result.out
-    for what in ("python", "torch", "device", "precision", "threads", "data cifar10", "zoo", "disk", "notebook tools"):
-        assert f"ok  {what}" in result.out
-    assert "tinygen data cifar10" in result.out and f"{len(list(models.iterdir()))} models, whole" in result.out
-
-    damaged = tmp_path / "zoo" / "broken"
-    damaged.mkdir(parents=True)
-    (damaged / "model.json").write_text("{}")
-    (tmp_path / "cifar10.safetensors").write_bytes(b"")
-    monkeypatch.setattr(tinygen_models, "ZOO", damaged.parent)
-    monkeypatch.setattr(doctor, "NOTEBOOK_TOOLS", ("json", "no_such_tool"))
-    monkeypatch.setattr(doctor, "ROOM", 1e18)
-    monkeypatch.setenv("TINYGEN_TIER", "tpu")
-    result = run("doctor")
-    assert result.code == 1 and "all good" not in result.out and "cifar10.safetensors" in result.out
-    cures = result.out.split("to do:\n")[1]
-    for cure in ("git checkout tinygen/zoo", "pip install no-such-tool", "free some space", "TINYGEN_TIER"):
-        assert cure in cures
-
-
 def test_evaluate_passes_the_options_on(run, models, monkeypatch):
     import tinygen.evaluate
     asked = {}
@@ -129,6 +114,7 @@ def test_evaluate_passes_the_options_on(run, models, monkeypatch):
     result = run("evaluate", models / "ldm", "--data", "shapes", "--n", 20, "--json", "--steps", 3, "--sampler", "ddim",
                  "--guidance", 2.5, "--negative", "red", "--seed", 4, "--condition", "prompt", "--device", "cpu")
     assert result.code == 0 and json.loads(result.out) == {"metrics": {"fd": 1.5}}
+    assert callable(asked.pop("watch"))
     assert asked | {"device": "cpu"} == {
         "data": "shapes", "n": 20, "kind": "latent-diffusion", "steps": 3, "sampler": "ddim", "guidance_scale": 2.5,
         "negative_prompt": "red", "seed": 4, "condition": "prompt", "device": "cpu"}

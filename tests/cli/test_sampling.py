@@ -29,7 +29,10 @@ def test_npz_holds_what_generate_draws_for_labels_in_turn(run, models, tmp_path)
     assert held["images"].dtype == np.uint8 and held["images"].shape == (5, 32, 32, 3)
     assert np.array_equal(held["images"], to_uint8(drawn).permute(0, 2, 3, 1).numpy())
     assert held["labels"].tolist() == [0, 1, 2, 0, 1]
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["a.npz"]
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["a.npz", "a.png"]
+    run("sample", models / "ldm", "--n", 5, "--steps", 2, "--seed", 7, "--guidance", 3, "--sampler", "heun",
+        "--device", "cpu", "--out", tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").read_bytes() == (tmp_path / "new" / "a.png").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["gan", "plain-gan", "prior", "by-class", "by-text"])
@@ -55,6 +58,8 @@ def test_more_images_than_a_batch_go_on_with_the_same_generator(run, models, tmp
     held = arrays(tmp_path / "a.npz")
     assert np.array_equal(held["images"], to_uint8(drawn).permute(0, 2, 3, 1).numpy())
     assert held["labels"].tolist() == labels.tolist()
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.height > 34 * 66                           # the first 100 in rows of three, a class a column
 
 
 def test_prompt_and_negative_prompt_matter(run, models, tmp_path):
@@ -97,9 +102,12 @@ def test_reconstructions_are_the_models_and_their_psnr_is_said(run, models, tmp_
     squares = ((images / 127.5 - test.images.permute(0, 2, 3, 1).numpy() / 127.5) ** 2).mean((1, 2, 3))
     assert f"PSNR {(10 * np.log10(4 / squares)).mean():.2f} dB" in result.out
 
+    with Image.open(tmp_path / "a.png") as beside:
+        sheet = np.asarray(beside)
     assert run("reconstruct", models / "vq", "--data", "shapes:test", "--n", 12, "--out", tmp_path / "a.png").code == 0
     with Image.open(tmp_path / "a.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
+    assert np.array_equal(pixels, sheet)
     tile = test.images[11].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
     corners = np.argwhere((pixels[:-63, :-63] == tile[0, 0]).all(-1))
     assert any(np.array_equal(pixels[row:row + 64, column:column + 64], tile) for row, column in corners)

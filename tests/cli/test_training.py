@@ -37,7 +37,9 @@ def test_train_writes_a_model_and_says_where(run, recipe, tmp_path):
     result = run("train", recipe, "--out", out, "--device", "cpu", "--tier", "gpu", "--set", "train.seed=5",
                  "--set", "train.lr=1e-4")
     assert result.code == 0, result.err
-    assert "4 steps" in result.out and str(out) in result.out
+    assert "4 steps" in result.out and str(out) in result.out and str(out / "report.html") in result.out
+    page = (out / "report.html").read_text()
+    assert "tier gpu" in page and "Changed by hand: train.seed=5, train.lr=1e-4." in page and "finished" in page
     _, info = load_model(out)
     assert (info["steps"], info["train"]["seed"], info["train"]["lr"]) == (4, 5, 1e-4)
     assert steps(out) == [1, 2, 3, 4]
@@ -64,11 +66,15 @@ def test_ctrl_c_saves_and_says_how_to_go_on(run, recipe, tmp_path, monkeypatch, 
     monkeypatch.setattr(ClassifierObjective, "losses", interrupted)
     result = run("train", recipe, "--out", out, "--device", "cpu", "--set", "train.seed=5")
     assert result.code == 130 and result.err.count("\n") == 1 and "checkpoint is saved" in result.err
-    assert not (out / "model.json").exists()
+    assert not (out / "model.json").exists() and "<td>interrupted</td>" in (out / "report.html").read_text()
     monkeypatch.setattr(ClassifierObjective, "losses", losses)
     words = shlex.split(re.search(r"go on with: tinygen (.*)", result.err).group(1))
     assert words[-1] == "--resume"
     assert run(*words).code == 0
+    assert "<td>finished</td>" in (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    assert run("report", out).out == f"{out / 'report.html'}\n" and (out / "report.html").exists()
+    assert "holds no run" in run("report", tmp_path).err
     assert steps(out) == [1, 2, 3] and load_model(out)[1]["train"]["seed"] == 5
 
 

@@ -15,7 +15,7 @@ HINTS = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno
          errno.EACCES: "choose another folder, or mend its permissions", errno.ENOENT: "check the name"}
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
-for command in (doctor.doctor, inventory.data, training.train, sampling.reconstruct, sampling.sample,
+for command in (doctor.doctor, inventory.data, training.train, training.report, sampling.reconstruct, sampling.sample,
                 evaluation.evaluate, inventory.zoo, training.demo, training.speedrun):
     app.command()(command)
 app.add_typer(course.course, name="course")

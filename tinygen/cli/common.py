@@ -1,6 +1,9 @@
-"""What the commands share: their common options, and checks that come before long work."""
+"""What the commands share: common options, checks that come before long work, progress while it lasts."""
 
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +36,32 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.is_dir():
         raise TinygenError(f"--out {path} is a folder; give the name of a file")
     check_folder(path.parent)
+
+
+@contextmanager
+def progress(unit: str = "img/s") -> Iterator[Callable[[str, float, int], None]]:
+    """show(what, done, total) draws a bar with speed and time left on a terminal's stderr, and nothing elsewhere.
+
+    A new `what` starts a new bar; all of them vanish at the end, so that what is printed is what was found.
+    """
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    tasks = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        def show(what: str, done: float, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, rate="")
+            bar = bars.tasks[tasks[what]]
+            if done < bar.completed:                                        # the next of several pieces of one kind
+                bars.reset(bar.id, total=total)
+            bars.update(bar.id, completed=done, rate=f"{bar.speed:.3g} {unit}" if bar.speed else "")
+        yield show
 
 
 def check_folder(folder: Path) -> None:

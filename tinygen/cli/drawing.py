@@ -1,18 +1,17 @@
 """From the options of a command to what `generate` is told, and to images. Imports torch: import it in a command."""
 
+import inspect
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from ..data import to_float, to_uint8
 from ..diffusion import SAMPLERS
 from ..errors import TinygenError, nearest
+from .common import progress
 
 BATCH = 100
 OPTIONS = {"gan": (), "prior": ("guidance",), "distilled": (), "int8": (),
@@ -83,6 +82,13 @@ def label_index(label: str, classes: int, names: list[str]) -> int:
     raise TinygenError(f"unknown label {label!r}: give a class name or an index from 0 to {classes - 1}{hint}")
 
 
+def steps_of(model: nn.Module, options: Mapping[str, Any]) -> int:
+    """How many denoising steps a batch takes; 0 for a model that does not tell of them."""
+    known = inspect.signature(model.generate).parameters
+    named = options.get("steps") or getattr(model, "steps", 0) or (known["steps"].default if "steps" in known else 0)
+    return named if hasattr(model, "decode") else 0
+
+
 @torch.no_grad()
 def draw(model: nn.Module, n: int, told: Mapping[str, Any], options: Mapping[str, Any], seed: int,
          every_step: bool) -> list[Tensor]:
@@ -93,16 +99,23 @@ def draw(model: nn.Module, n: int, told: Mapping[str, Any], options: Mapping[str
     """
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     guesses: list[Tensor] = []                                              # of the batch at hand, one a step
-    if every_step:
-        options = {**options, "callback": lambda step, t, latents, x0: guesses.append(to_uint8(model.decode(x0)).cpu())}
-    batches = []
-    for start in track(range(0, n, BATCH), "sampling", console=Console(stderr=True), transient=True,
-                       disable=not sys.stderr.isatty()):
-        here = slice(start, min(start + BATCH, n))
-        told_here = {key: value[here] for key, value in told.items()}
-        samples = model.generate(here.stop - start, generator=generator, **told_here, **options)
-        batches.append([*guesses[:-1], to_uint8(samples).cpu()])
-        guesses.clear()
+    steps, batches, here = steps_of(model, options), [], slice(0, 0)
+
+    def seen(step: int, t: float, latents: Tensor, x0: Tensor) -> None:
+        show("sampling", here.start + (here.stop - here.start) * (step + 1) / steps, n)
+        if every_step:
+            guesses.append(to_uint8(model.decode(x0)).cpu())
+
+    if steps:
+        options = {**options, "callback": seen}
+    with progress() as show:
+        for start in range(0, n, BATCH):
+            here = slice(start, min(start + BATCH, n))
+            show("sampling", start, n)
+            told_here = {key: value[here] for key, value in told.items()}
+            samples = model.generate(here.stop - start, generator=generator, **told_here, **options)
+            batches.append([*guesses[:-1], to_uint8(samples).cpu()])
+            guesses.clear()
     return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
 
@@ -112,6 +125,11 @@ def reconstructions(model: nn.Module, images: Tensor) -> tuple[Tensor, float]:
     from ..evaluate import psnr
 
     device = next(model.parameters()).device
-    parts = [to_uint8(model.reconstruct(to_float(part.to(device)))).cpu() for part in images.split(BATCH)]
-    result = torch.cat(parts)
-    return result, psnr(to_float(images.cpu()), to_float(result)).mean().item()
+    parts, decibels = [], []
+    with progress() as show:
+        for part in images.split(BATCH):
+            show("reconstructing", BATCH * len(parts), len(images))
+            x = to_float(part.to(device))
+            parts.append(to_uint8(model.reconstruct(x)).cpu())
+            decibels.append(psnr(x.cpu(), to_float(parts[-1])))
+    return torch.cat(parts), torch.cat(decibels).mean().item()

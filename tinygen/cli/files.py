@@ -11,6 +11,13 @@ from torch import Tensor
 from ..models import write_atomically
 from ..show import labelled_grid, save_gif, save_png, to_hwc
 
+SHEET = 100                                             # images on a contact sheet
+
+
+def sheet_beside(path: Path) -> Path:
+    """Where the contact sheet of FILE.npz goes: FILE.png."""
+    return path.with_suffix(".png")
+
 
 def write_npz(path: Path, images: Tensor, labels: Tensor | None) -> None:
     """`images` uint8 (N, 3, S, S) as (N, S, S, 3), and `labels` int64 (N,) where there are any."""

@@ -2,17 +2,28 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .common import check_file
+
 
 def data(name: Annotated[str, typer.Argument(metavar="NAME", help="shapes or cifar10; :train, :test may follow.")],
+         out: Annotated[Path | None, typer.Option(help="FILE.png: look at the first 100 images.")] = None,
          as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
     """Get an image set (CIFAR-10 is fetched, once) and say what is in it."""
+    if out is not None:
+        check_file(out, (".png",))
     from ..data import describe
 
     facts = describe(name)
+    if out is not None:
+        from ..data import load
+        from .files import SHEET, write_png
+
+        write_png(out, load(name).images[:SHEET])
     if as_json:
         print(json.dumps(facts, indent=1))
         return

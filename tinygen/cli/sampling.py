@@ -10,8 +10,8 @@ from .common import Device, Guidance, Label, Model, Negative, Prompt, Sampler, S
 
 
 def sample(model: Model, n: Annotated[int, count("How many images.")],
-           out: Annotated[Path, typer.Option(help="FILE.npz: images uint8 (N, 32, 32, 3), labels; "
-                                             ".png: a grid; .gif: denoising.")],
+           out: Annotated[Path, typer.Option(help="FILE.npz: images uint8 (N, 32, 32, 3), labels, and "
+                                             "FILE.png, the first 100; .png: a grid; .gif: denoising.")],
            label: Label = None, prompt: Prompt = None, steps: Steps = None, sampler: Sampler = None,
            guidance: Guidance = None, seed: Seed = 0, negative: Negative = None, device: Device = None) -> None:
     """Draw images from a GAN, a token prior or a latent diffusion model."""
@@ -21,7 +21,7 @@ def sample(model: Model, n: Annotated[int, count("How many images.")],
     from ..models import load_model
     from ..train import choose_device
     from .drawing import conditions, draw, sampling_options
-    from .files import write_gif, write_npz, write_png
+    from .files import SHEET, sheet_beside, write_gif, write_npz, write_png
 
     network, info = load_model(model, choose_device(device))
     given = {"steps": steps, "sampler": sampler, "guidance": guidance, "negative": negative}
@@ -38,13 +38,14 @@ def sample(model: Model, n: Annotated[int, count("How many images.")],
         write_png(out, frames[-1], classes)
     else:
         write_npz(out, frames[-1], told.get("labels"))
+        write_png(sheet_beside(out), frames[-1][:SHEET], classes)
     print(f"{out}: {n} images of {model}, seed {seed}")
 
 
 def reconstruct(model: Model, data: Annotated[str, typer.Option(help="An image set, such as cifar10:test.")],
                 n: Annotated[int, count("How many images: the first N of the set.")],
-                out: Annotated[Path, typer.Option(help="FILE.npz: reconstructions uint8 (N, 32, 32, 3), labels; "
-                                                  ".png: originals above their reconstructions.")],
+                out: Annotated[Path, typer.Option(help="FILE.npz: reconstructions uint8 (N, 32, 32, 3), labels, "
+                                                  "and FILE.png, the first 100; .png: originals, reconstructions.")],
                 device: Device = None) -> None:
     """Send images through a first stage (VQGAN, KL autoencoder) and back."""
     check_file(out, (".npz", ".png"))
@@ -52,7 +53,7 @@ def reconstruct(model: Model, data: Annotated[str, typer.Option(help="An image s
     from ..models import load_model
     from ..train import choose_device
     from .drawing import reconstructions
-    from .files import write_npz, write_pairs
+    from .files import SHEET, sheet_beside, write_npz, write_pairs
 
     network, info = load_model(model, choose_device(device))
     if not callable(getattr(network, "reconstruct", None)):
@@ -66,4 +67,5 @@ def reconstruct(model: Model, data: Annotated[str, typer.Option(help="An image s
         write_pairs(out, originals.images, images)
     else:
         write_npz(out, images, originals.labels)
+        write_pairs(sheet_beside(out), originals.images[:SHEET], images[:SHEET])
     print(f"{out}: {n} images of {originals.name} through {model}, PSNR {decibels:.2f} dB")

@@ -11,7 +11,7 @@ from .common import Device, Tier, check_folder
 
 
 def train(recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The name of a recipe, or a .yaml file.")],
-          out: Annotated[Path, typer.Option(help="The run folder: model, checkpoint, previews, logs.")],
+          out: Annotated[Path, typer.Option(help="The run folder: model, checkpoint, previews, log, report.html.")],
           tier: Tier = None,
           resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
           changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=(
@@ -23,16 +23,20 @@ def train(recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The name
     if minutes is not None and not 0 < minutes < float("inf"):
         raise TinygenError(f"--minutes must be above 0, not {minutes}")
     check_folder(out)
+    from ..show.run_report import REPORT, Record
     from ..train import Trainer, choose_device, default_tier, load_recipe
 
-    chosen = load_recipe(recipe, tier or default_tier(choose_device(device).type), changes or ())
+    tier_there = tier or default_tier(choose_device(device).type)
+    chosen = load_recipe(recipe, tier_there, changes or ())
     try:
         trainer = Trainer(chosen, out, device=device, minutes=minutes, resume=resume)
-        trainer.run()
+        with Record(trainer, tier_there, changes or ()):
+            trainer.run()
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(how_to_resume(recipe, out, tier, changes, device)) from interrupt
     if trainer.accelerator.is_main_process:
         print(f"{chosen.name}: {trainer.total} steps in {trainer.seconds:.0f} s; the model is in {out}")
+        print(f"How it went: {out / REPORT}")
         if hint := what_next(chosen.kind, chosen.data, shlex.quote(str(out))):
             print(f"Next: {hint}")
 
@@ -55,6 +59,14 @@ def what_next(kind: str, data: str, out: str) -> str:
     if kind in ("vq", "kl"):
         return f"tinygen reconstruct {out} --data {data.partition(':')[0]}:test --n 32 --out reconstructions.png"
     return "" if kind in ("classifier", "clip") else f"tinygen sample {out} --n 40 --out samples.png"
+
+
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, also of a run that still goes on.")]
+           ) -> None:
+    """Write the report of a run again: curves, previews, settings, environment, in one HTML file."""
+    from ..show.run_report import write_run_report
+
+    print(write_run_report(run))
 
 
 def demo(out: Annotated[Path, typer.Option(help="Where models and pictures go.")] = Path("demo")) -> None:

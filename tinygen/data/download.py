@@ -26,20 +26,21 @@ def download(url: str, path: Path, md5: str, *, patience: float = 20.0, minimum_
     try:
         with urllib.request.urlopen(url, timeout=patience) as response, partial.open("wb") as file:
             total = int(response.headers.get("Content-Length") or 0)
-            since, received_then = time.monotonic(), 0
+            start = since = time.monotonic()
+            received_then = 0
             while block := response.read1(1 << 16):
                 file.write(block)
                 digest.update(block)
                 received += len(block)
                 passed = time.monotonic() - since
                 if passed > patience:
-                    show(path.name, received, total)
+                    show(path.name, received, total, time.monotonic() - start)
                     if received - received_then < minimum_rate * passed:
                         rate = (received - received_then) / passed
                         raise DownloadError(f"the server sends only {rate / 1000:.0f} kB/s")
                     since, received_then = time.monotonic(), received
                 elif received % (1 << 22) < len(block):
-                    show(path.name, received, total)
+                    show(path.name, received, total, time.monotonic() - start)
         if digest.hexdigest() != md5:
             raise DownloadError(f"what came ({received / 1e6:.1f} MB) is cut short or damaged")
         os.replace(partial, path)
@@ -53,9 +54,12 @@ def download(url: str, path: Path, md5: str, *, patience: float = 20.0, minimum_
     return path
 
 
-def show(name: str, received: int, total: int) -> None:
+def show(name: str, received: int, total: int, seconds: float) -> None:
+    """One line: how much has come, how fast, and how long the rest will take."""
     of = f" of {total / 1e6:.0f}" if total else ""
-    print(f"  {name}: {received / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
+    rate = received / max(seconds, 1e-3)
+    left = f", {(total - received) / max(rate, 1):.0f} s left" if total else ""
+    print(f"  {name}: {received / 1e6:.0f}{of} MB, {rate / 1e6:.1f} MB/s{left}", file=sys.stderr, flush=True)
 
 
 def npm_pack(package: str, folder: Path, *, patience: float = 600.0) -> Path:

@@ -14,6 +14,7 @@ from ..data import ImageSet, to_float
 from ..data.cifar10 import data_root
 from ..errors import TinygenError
 from ..models import write_atomically
+from .making import Watch, unwatched
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Judged:
 
 
 @torch.no_grad()
-def judge_images(judge: nn.Module, images: Tensor, batch_size: int = 250) -> Judged:
+def judge_images(judge: nn.Module, images: Tensor, batch_size: int = 250, watch: Watch = unwatched) -> Judged:
     """uint8 (N, 3, 32, 32) on any device -> what `judge` (a Classifier, put in eval mode) sees in them."""
     device = next(judge.parameters()).device
     judge.eval()
@@ -41,6 +42,7 @@ def judge_images(judge: nn.Module, images: Tensor, batch_size: int = 250) -> Jud
         for head, logits in judge.split(judge.logits(features[-1])).items():
             predicted[head].append(logits.argmax(dim=1).cpu())
         features[-1] = features[-1].float().cpu()
+        watch("judging", min(len(features) * batch_size, len(images)), len(images), None)
     return Judged(torch.cat(features), {head: torch.cat(parts) for head, parts in predicted.items()})
 
 
@@ -52,7 +54,8 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def judge_set(judge: nn.Module, data: ImageSet, batch_size: int = 250, root: str | Path | None = None) -> Judged:
+def judge_set(judge: nn.Module, data: ImageSet, batch_size: int = 250, root: str | Path | None = None,
+              watch: Watch = unwatched) -> Judged:
     """`judge_images` of a whole set, kept in a file named after the SHA-256 of the judge's weights and of the data.
 
     The file lies under the data root (`root`, as in `tinygen.data.load`). A damaged file is computed again; where
@@ -62,7 +65,7 @@ def judge_set(judge: nn.Module, data: ImageSet, batch_size: int = 250, root: str
     with contextlib.suppress(OSError, SafetensorError, KeyError):
         tensors = load_file(path)
         return Judged(tensors["features"], {head: tensors[f"predicted.{head}"] for head in judge.heads})
-    judged = judge_images(judge, data.images, batch_size)
+    judged = judge_images(judge, data.images, batch_size, watch)
     tensors = {"features": judged.features}
     tensors |= {f"predicted.{head}": classes for head, classes in judged.predicted.items()}
     with contextlib.suppress(TinygenError, OSError):

@@ -1,6 +1,6 @@
 """The images that are evaluated: samples of a generator, reconstructions of a first stage; rounded to uint8."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,15 @@ from ..errors import TinygenError
 from ..features import PerceptualLoss
 from .metrics import code_statistics, psnr, ssim
 
+Watch = Callable[[str, int, int, Tensor | None], None]
+
+
+def unwatched(what: str, done: int, total: int, images: Tensor | None = None) -> None:
+    """Called after every batch where nobody watches: `done` of `total` images are drawn, reconstructed or judged.
+
+    `images` are those just made, uint8 (B, 3, 32, 32) on the CPU, or None where they were only looked at.
+    """
+
 
 def knows(model: nn.Module) -> list[str]:
     """What a generator can be told: "label", "prompt", both or nothing."""
@@ -20,7 +29,7 @@ def knows(model: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def generate_images(model: nn.Module, test: ImageSet, n: int, seed: int, batch_size: int, condition: str | None = None,
-                    sampling: Mapping[str, Any] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+                    sampling: Mapping[str, Any] | None = None, watch: Watch = unwatched) -> tuple[Tensor, dict[str, Tensor]]:
     """n samples uint8 (n, 3, 32, 32) on the CPU, and what was asked for.
 
     Asked are labels 0, 1, 2, ... in turn -> {"labels": (n,)}; or, with `condition` "prompt", the captions of `test` in
@@ -43,11 +52,13 @@ def generate_images(model: nn.Module, test: ImageSet, n: int, seed: int, batch_s
             {"prompts": [test.captions[row] for row in rows[here].tolist()]} if condition == "prompt" else {}
         samples = model.generate(here.stop - start, generator=generator, **told, **(sampling or {}))
         images.append(to_uint8(samples).cpu())
+        watch("sampling", here.stop, n, images[-1])
     return torch.cat(images), asked
 
 
 @torch.no_grad()
-def reconstruct_images(model: nn.Module, test: ImageSet, perceptual: nn.Module, batch_size: int) -> tuple[Tensor, dict]:
+def reconstruct_images(model: nn.Module, test: ImageSet, perceptual: nn.Module, batch_size: int,
+                       watch: Watch = unwatched) -> tuple[Tensor, dict]:
     """Reconstructions of `test`, uint8 (N, 3, 32, 32) on the CPU, and how close they are to the originals.
 
     -> also {"psnr": dB, "ssim", "perceptual"}, means over images, and, of a model with codes, "code_usage" and
@@ -64,5 +75,6 @@ def reconstruct_images(model: nn.Module, test: ImageSet, perceptual: nn.Module, 
             scores[name].append(score.double().cpu())
         if callable(getattr(model, "encode_codes", None)):
             codes.append(model.encode_codes(x).cpu())
+        watch("reconstructing", min(len(images) * batch_size, len(test)), len(test), images[-1])
     metrics = {name: torch.cat(parts).mean().item() for name, parts in scores.items()}
     return torch.cat(images), metrics | (code_statistics(codes, model.codebook_size) if codes else {})

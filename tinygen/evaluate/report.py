@@ -18,7 +18,7 @@ from .adherence import class_adherence, label_head, prompt_adherence
 from .duplicates import duplicate_rate, memorisation, pixels
 from .frechet import Gaussian, frechet_distance, kernel_distance
 from .judging import Judged, judge_images, judge_set, weights_sha256
-from .making import generate_images, reconstruct_images
+from .making import Watch, generate_images, reconstruct_images, unwatched
 from .precision_recall import precision_recall
 
 NEAREST = 1000      # at most so many images look for their nearest neighbour in the training set
@@ -27,7 +27,8 @@ NEAREST = 1000      # at most so many images look for their nearest neighbour in
 def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, *, device: str | torch.device = "cpu",
              seed: int = 0, batch_size: int = 100, judge: nn.Module | str | None = None,
              perceptual: nn.Module | str | None = None, condition: str | None = None, repeats: int = 100,
-             neighbours: int = 3, root: str | Path | None = None, **sampling) -> dict[str, Any]:
+             neighbours: int = 3, root: str | Path | None = None, watch: Watch = unwatched,
+             **sampling) -> dict[str, Any]:
     """Measure `model` (with its facts `info`) on n images; real images, noise and a copier are measured beside it.
 
     A first stage reconstructs the first n images of `data_name` (of its test split, where none is named). A generator
@@ -35,6 +36,7 @@ def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, 
     ("label" is the default of models that know labels); `sampling` goes to its `generate`. All images are rounded to
     uint8 first. The reference is the whole training split. The judge is a network that is part of no loss (`judge`: a
     Classifier or the name of one, zoo:<data>-judge if None; `perceptual` likewise, for reconstructions).
+    `watch(what, done, total, images)` is called after every batch that is drawn, reconstructed or judged.
     Yardsticks: n test images, uniform noise, and a model that repeats `repeats` training images.
     -> JSON-able: {"metrics": {name: number}, "yardsticks": {"test": {name: number}, "noise": ..., "repeat": ...}} and
     the protocol. TinygenError for n < 10, for a model of another kind, and for a judge of other data.
@@ -51,11 +53,11 @@ def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, 
 
     generates = callable(getattr(model, "generate", None))
     if generates:
-        images, asked = generate_images(model, test, n, seed, batch_size, condition, sampling)
+        images, asked = generate_images(model, test, n, seed, batch_size, condition, sampling, watch)
         metrics = {}
     elif callable(getattr(model, "reconstruct", None)):
         judge_of_pairs, _ = network(perceptual, f"zoo:{base}-perceptual", device)
-        images, metrics = reconstruct_images(model, test, judge_of_pairs, batch_size)
+        images, metrics = reconstruct_images(model, test, judge_of_pairs, batch_size, watch)
         asked = {"labels": test.labels}
     else:
         raise TinygenError("only first stages and generators can be evaluated: name one of those")
@@ -63,7 +65,7 @@ def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, 
     draw = torch.Generator().manual_seed(seed)
     few = torch.randperm(len(train), generator=draw)[:repeats]
     noise = torch.randint(256, images.shape, dtype=torch.uint8, generator=draw)
-    reference = judge_set(judge, train, root=root)
+    reference = judge_set(judge, train, root=root, watch=watch)
     seen, held = judge_images(judge, images), judge_images(judge, test.images)
     if "brightness" in test.factor_names:                   # photographs: what their captions say is measured, not judged
         for judged, pictures in ((seen, images), (held, test.images)):

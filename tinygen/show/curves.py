@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from ..errors import TinygenError
 from .grids import figure_to_array
 
-NOT_TERMS = {"step", "images", "seconds", "lr", "images_per_second"}
+COUNTS = {"step", "images", "seconds"}
+NOT_TERMS = COUNTS | {"lr", "images_per_second"}
 
 
 def read_log(path: str | Path) -> list[dict[str, float]]:
@@ -32,17 +33,33 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
     return rows
 
 
+def logged_names(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """What can be drawn over the images seen: every number of the log but the counts, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name, value in row.items()
+                              if name not in COUNTS and isinstance(value, int | float)))
+
+
+def draw_term(axis, rows: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
+    """Plot one number of the log over thousands of images; -> the points (rows, 2): images, value."""
+    points = np.array([(row["images"], row[name]) for row in rows if name in row], dtype=float)       # (rows, 2)
+    axis.plot(points[:, 0] / 1000, points[:, 1], color="#2563eb", linewidth=1.3, marker="." if len(points) == 1 else "")
+    axis.set_title(name, fontsize=9)
+    axis.set_xlabel("thousand images", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.grid(alpha=0.25)
+    return points
+
+
 def loss_curves(log: str | Path | Sequence[Mapping[str, float]], names: Sequence[str] | None = None, title: str = "",
                 columns: int = 3) -> np.ndarray:
     """One small plot per term over the images seen -> uint8 (height, width, 3).
 
-    `log` is a file, a run folder, or its lines; `names` picks terms (default: all but step counts, rates and seconds).
+    `log` is a file, a run folder, or its lines; `names` picks numbers (default: all but counts, rates and seconds).
     TinygenError for an empty log or an unknown name.
     """
     rows = read_log(log) if isinstance(log, str | Path) else list(log)
-    found = list(dict.fromkeys(name for row in rows for name, value in row.items()
-                               if name not in NOT_TERMS and isinstance(value, int | float)))
-    names = found if names is None else list(names)
+    found = logged_names(rows)
+    names = [name for name in found if name not in NOT_TERMS] if names is None else list(names)
     missing = [name for name in names if name not in found]
     if missing or not names:
         raise TinygenError(f"the log has no {missing[0] if missing else 'terms'} (known: {', '.join(found) or 'none'})")
@@ -54,12 +71,25 @@ def loss_curves(log: str | Path | Sequence[Mapping[str, float]], names: Sequence
     for axis in axes[len(names):]:
         axis.axis("off")
     for axis, name in zip(axes, names, strict=False):
-        points = np.array([(row["images"], row[name]) for row in rows if name in row], dtype=float)   # (rows, 2)
-        axis.plot(points[:, 0] / 1000, points[:, 1], color="#2563eb", linewidth=1.3)
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("thousand images", fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.grid(alpha=0.25)
+        draw_term(axis, rows, name)
     if title:
         figure.suptitle(title, fontsize=11, weight="bold")
     return figure_to_array(figure)
+
+
+def single_curves(rows: Sequence[Mapping[str, float]], marks: Sequence[float] = ()) -> dict[str, np.ndarray]:
+    """A plot of its own for every number of a log's lines -> {what it shows, in words: uint8 (height, width, 3)}.
+
+    `marks` are image counts at which a dashed line stands (where a run was resumed, say).
+    """
+    plots = {}
+    for name in logged_names(rows):
+        figure = Figure(figsize=(3.2, 2.1), dpi=200, facecolor="white")
+        axis = figure.add_axes((0.17, 0.2, 0.8, 0.68))
+        points = draw_term(axis, rows, name)
+        for mark in marks:
+            axis.axvline(mark / 1000, color="#9aa3b5", linewidth=0.8, linestyle="--")
+        first, last = (f"{value:.3g}" for value in points[[0, -1], 1])
+        words = f"{name}: from {first} to {last}, over {points[-1, 0] / 1000:.4g} thousand images"
+        plots[words] = figure_to_array(figure)
+    return plots

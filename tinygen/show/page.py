@@ -31,9 +31,13 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 figure { margin: .8rem 0; overflow-x: auto; }
 figure img { display: block; max-width: 100%; height: auto; border-radius: 6px; image-rendering: pixelated; }
 figcaption { font-size: .9rem; margin-top: .45rem; }
+.row { display: flex; flex-wrap: wrap; gap: .8rem; margin: .8rem 0; }
+.row img { width: 18rem; max-width: 100%; height: auto; border-radius: 6px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; margin: .6rem 0; }
 th, td { padding: .35rem .9rem; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } thead th { color: var(--soft); font-weight: 600; }
+table.words :is(th, td) { text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+table.words :is(th, td) + :is(th, td) { min-width: 8rem; }
 """
 
 
@@ -45,6 +49,13 @@ def number(value: object) -> str:
 def below(caption: str) -> str:
     """What stands under a picture or a table."""
     return f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+
+
+def inline(picture: np.ndarray | bytes, words: str) -> str:
+    """A picture as a tag that holds it: uint8 (height, width, 3), or the bytes of a PNG or GIF file."""
+    content = picture if isinstance(picture, bytes) else png_bytes(picture)
+    kind = "gif" if content.startswith(b"GIF8") else "png"
+    return f'<img alt="{escape(words)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
 
 
 class Page:
@@ -74,19 +85,21 @@ class Page:
 
     def image(self, picture: np.ndarray | bytes, caption: str = "") -> "Page":
         """A picture: uint8 (height, width, 3), or the bytes of a PNG or GIF file."""
-        content = picture if isinstance(picture, bytes) else png_bytes(picture)
-        kind = "gif" if content.startswith(b"GIF8") else "png"
-        data = base64.b64encode(content).decode()
-        image = f'<img alt="{escape(caption)}" src="data:image/{kind};base64,{data}">'
-        return self._add(f"<figure>{image}{below(caption)}</figure>")
+        return self._add(f"<figure>{inline(picture, caption)}{below(caption)}</figure>")
 
-    def table(self, rows: Sequence[Mapping[str, object]], caption: str = "") -> "Page":
-        """A table; the columns are the keys of all rows, in order of appearance."""
+    def row(self, pictures: Mapping[str, np.ndarray | bytes]) -> "Page":
+        """Pictures as in `image` side by side, as many as there is room for; keys say in words what they show."""
+        images = "".join(inline(picture, words) for words, picture in pictures.items())
+        return self._add(f'<div class="row">{images}</div>')
+
+    def table(self, rows: Sequence[Mapping[str, object]], caption: str = "", words: bool = False) -> "Page":
+        """A table; the columns are the keys of all rows, in order of appearance. Of `words`, or else of numbers."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
         lines = ("".join(f"<td>{escape(number(row.get(column)))}</td>" for column in columns) for row in rows)
         body = "".join(f"<tr>{line}</tr>" for line in lines)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        kind = ' class="words"' if words else ""
+        table = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         return self._add(f"<figure>{table}{below(caption)}</figure>")
 
     def report(self, report: Mapping[str, object], caption: str = "") -> "Page":

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -35,9 +36,11 @@ class Log:
                 raise TinygenError(f"cannot write to {self.out}: {error.strerror}; choose another --out") from error
             from torch.utils.tensorboard import SummaryWriter                   # takes a second to import
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step)
+        console = Console(stderr=True)
+        watched = console.is_terminal or console.is_jupyter                     # else: a file or another program reads
         self.bar = Bar(TextColumn("{task.description}"), BarColumn(20),
-                       TextColumn("{task.completed:.0f}/{task.total:.0f}"), TextColumn("{task.fields[terms]}"),
-                       TimeRemainingColumn(), disable=self.quiet)
+                       TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn(),
+                       TextColumn("{task.fields[terms]}"), console=console, disable=self.quiet or not watched)
         self.bar.start()
         self.task = self.bar.add_task(self.name, total=self.total, completed=self.step, terms="")
         return self
