@@ -7,7 +7,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,23 +17,14 @@ from pathlib import Path
 import nbformat
 
 from ..errors import TinygenError, nearest
+from .create import SETTINGS, create
+from .files import timestamp, write_bytes, write_text
 from .judge import Score
 from .lab import Lab, answers, read_lab
 from .release import find_leaks, make_release
 from .sandbox import PACKAGE, choose, judge_submission
 from .submission import read_submission
 from .worker import Limits
-
-SETTINGS = "nbgrader_config.py"
-CONFIG = '''"""nbgrader's settings for this course and its formgrader. Grade with `tinygen course grade`."""
-
-c = get_config()
-c.CourseDirectory.course_id = {name!r}
-c.CourseDirectory.root = {root!r}
-c.CourseDirectory.db_url = {url!r}
-c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "*.py", "*.md", "*.yaml"]
-c.ExecutePreprocessor.timeout = 60
-'''
 
 
 class Course:
@@ -49,21 +39,7 @@ class Course:
     @classmethod
     def init(cls, folder: Path, labs: Path, url: str | None = None) -> "Course":
         """Make the folders and settings, and copy the labs' notebooks; TinygenError where a course is already."""
-        notebooks = sorted(labs.glob("*/*.ipynb"))
-        if not notebooks:
-            raise TinygenError(f"there are no labs in {labs}: give the folder labs/source of a clone with --labs")
-        if (folder / SETTINGS).exists():
-            raise TinygenError(f"{folder} is a course already")
-        for part in ("source", "release", "submitted"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        for notebook in notebooks:
-            (folder / "source" / notebook.parent.name).mkdir(exist_ok=True)
-            for file in (notebook, notebook.with_name("expected.png")):
-                if file.exists():
-                    shutil.copy2(file, folder / "source" / notebook.parent.name)
-        root = str(folder.resolve())
-        write_text(folder / SETTINGS, CONFIG.format(name=folder.resolve().name, root=root,
-                                                    url=url or f"sqlite:///{root}/gradebook.db"))
+        create(folder, labs, url)
         return cls(folder)
 
     def api(self, **changes: str):
@@ -228,22 +204,3 @@ def succeed(result: dict) -> None:
     if not result["success"]:
         words = [line for line in (result.get("error") or result.get("log") or "").splitlines() if line.strip()]
         raise TinygenError(f"nbgrader failed: {words[-1] if words else 'without a reason'}")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
-def timestamp(path: Path) -> str:
-    """When a file was written, as nbgrader reads it."""
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -6,6 +6,7 @@
 import json
 import math
 import os
+import re
 import resource
 import secrets
 import select
@@ -63,7 +64,8 @@ def zero(task: Cell, message: str) -> dict[str, Score]:
 def judge_apart(task: Cell, source: str | None, base: types.ModuleType, lab: Lab,
                 limits: Limits = Limits()) -> dict[str, Score]:
     """`judge` in a forked process, guarded and limited: whatever the student's code does, there is a score."""
-    import torch._dynamo  # noqa: F401  the first optimiser loads it, and it replaces torch.manual_seed: no breach
+    if any(re.search(r"\boptim\b", text) for text in (source or "", *(cell.source for cell in lab.cells))):
+        import torch._dynamo  # noqa: F401  the first optimiser loads it (seconds), and it replaces torch.manual_seed
 
     token = secrets.token_hex(16)                       # known in no place that the student's code can read
     reading, writing = os.pipe()
