@@ -178,7 +178,8 @@ def test_scrub_follows_its_slider():
     assert (slider.min, slider.max, caption.value) == (0, 2, "noise")
     for mover, k in ((slider, 2), (play, 1)):
         mover.value = k
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.value))), frames[k])
+        shown = Image.open(io.BytesIO(base64.b64decode(image.value.partition("base64,")[2])))
+        assert np.array_equal(np.asarray(shown), frames[k]) and f'alt="{["noise", "half", "done"][k]}"' in image.value
         assert caption.value == ["noise", "half", "done"][k]
     assert scrub(frames).children[2].value == ""
     with pytest.raises(TinygenError, match="1 captions for 3 frames"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,9 +17,15 @@ from .grids import png_bytes
 FALLBACK = "(run this cell in JupyterLab to play with it)"
 
 
+def _paint(image, png: bytes, width: int, words: str) -> None:
+    """Show a PNG in an `ipywidgets.HTML`, `width` pixels wide: unlike an `ipywidgets.Image` it has alternative text."""
+    encoded = base64.b64encode(png).decode()
+    image.value = f'<img alt="{html.escape(words)}" width="{width}" src="data:image/png;base64,{encoded}">'
+
+
 def _with_picture(box, image):
     """Store the first picture beside the widget: GitHub and the site show it, and nbval compares a fixed text."""
-    view, picture = box._repr_mimebundle_, base64.b64encode(image.value).decode()
+    view, picture = box._repr_mimebundle_, image.value.partition("base64,")[2].removesuffix('">')
     box._repr_mimebundle_ = lambda **kwargs: view(**kwargs) | {"image/png": picture, "text/plain": FALLBACK}
     return box
 
@@ -29,12 +36,12 @@ def _board(draw: Callable[[], scenes.Scene], controls: Sequence, *above):
     The caption is the picture's alternative text, too.
     """
     import ipywidgets                                                           # slow, and for notebooks only
-    image, caption = ipywidgets.Image(format="png"), ipywidgets.Label()
+    image, caption = ipywidgets.HTML(), ipywidgets.Label()
 
     def refresh(*_) -> None:
         try:
             picture, caption.value = draw()
-            image.value, image.width, image.tooltip = png_bytes(picture), str(picture.shape[1]), caption.value
+            _paint(image, png_bytes(picture), picture.shape[1], caption.value)
         except TinygenError as error:                                           # an unknown word, say
             caption.value = str(error)
 
@@ -191,13 +198,13 @@ def scrub(frames: Sequence[np.ndarray], captions: Sequence[str] | None = None, d
     slider = ipywidgets.IntSlider(0, 0, len(frames) - 1, description=description, continuous_update=True)
     play = ipywidgets.Play(value=0, min=0, max=len(frames) - 1, interval=150)
     names = captions if captions is not None else [f"{description} {number}" for number in range(len(frames))]
-    image = ipywidgets.Image(value=pictures[0], format="png", width=width or frames[0].shape[1], tooltip=names[0])
-    caption = ipywidgets.Label(captions[0] if captions is not None else "")
+    image, caption = ipywidgets.HTML(), ipywidgets.Label()
 
-    def show(change) -> None:
-        image.value, image.tooltip = pictures[change["new"]], names[change["new"]]
-        caption.value = captions[change["new"]] if captions is not None else ""
+    def show(number: int) -> None:
+        _paint(image, pictures[number], width or frames[0].shape[1], names[number])
+        caption.value = captions[number] if captions is not None else ""
 
-    slider.observe(show, names="value")
+    show(0)
+    slider.observe(lambda change: show(change["new"]), names="value")
     ipywidgets.link((play, "value"), (slider, "value"))
     return _with_picture(ipywidgets.VBox([ipywidgets.HBox([play, slider]), image, caption]), image)
