@@ -5,6 +5,7 @@ Writes source/labNN/labNN.ipynb (solutions, executed), source/labNN/expected.png
 """
 
 import base64
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,8 @@ def build(name: str) -> None:
     for place, content in (("source", notebook), ("release", release)):
         (LABS / place / name / "expected.png").write_bytes(picture)
         write(content, LABS / place / name / f"{name}.ipynb")
+    for table in folder.glob("*.csv"):
+        shutil.copy2(table, LABS / "release" / name)
 
 
 def main(names: list[str]) -> int:

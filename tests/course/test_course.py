@@ -15,7 +15,7 @@ from tinygen.cli import main
 from tinygen.course import sandbox
 from tinygen.course.course import Course
 
-SIZE = int(os.environ.get("TINYGEN_CLASS", "6"))        # make prove-labs: 60
+SIZE = 6                                                # of the KINDS below; test_class.py has more
 RIGHT = {"square": "def square(x):\n    return x ** 2", "fourth": "def fourth(x):\n    return x ** 4"}
 KINDS = {                                               # what is written in the cells, the points of its tests
     "good": (RIGHT, 7),

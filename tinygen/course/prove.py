@@ -6,9 +6,12 @@ judged with the reference's answers to the rest); the library's own answer is re
 """
 
 import argparse
+import functools
+import multiprocessing
 import re
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -146,12 +149,14 @@ def main() -> int:
     parser.add_argument("--source", type=Path, default=Path("labs/source"), help="the folder of the labs' sources")
     parser.add_argument("--task", help="one task only, every judgement shown")
     parser.add_argument("--quick", action="store_true", help="one mutant and one alternative a task")
+    parser.add_argument("--jobs", type=int, default=2, help="labs at a time")
     arguments = parser.parse_args()
     names = arguments.labs or sorted(path.parent.name for path in arguments.source.glob("*/mutants.yaml"))
-    proofs = []
+    one = functools.partial(prove, quick=arguments.quick, only=arguments.task)
+    fresh = multiprocessing.get_context("spawn")        # no lab sees what another one loaded
     try:
-        for name in names:
-            proofs.append(prove(arguments.source / name, arguments.quick, arguments.task))
+        with ProcessPoolExecutor(max(1, min(arguments.jobs, len(names))), mp_context=fresh) as pool:
+            proofs = list(pool.map(one, [arguments.source / name for name in names]))
     except (TinygenError, FileNotFoundError) as error:
         print(f"prove: {error}", file=sys.stderr)
         return 2
