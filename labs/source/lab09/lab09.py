@@ -428,8 +428,8 @@ assert torch.equal(x, kept) and torch.allclose(found, kept + 2), "x must not be 
 # ## Task 5 · A class that does not listen (medium, 4 points)
 #
 # To know both guesses, a network is trained with labels that are dropped now and then: the null class takes their
-# place. A colleague wrote the function below. The network trains well; guidance works for two classes, and does nothing
-# at all for the third.
+# place. A colleague wrote the function below. The network trains well; guidance works for two of the three classes, and
+# does nothing at all for the other one.
 
 # %% nbgrader={"grade_id": "broken_run", "locked": true}
 def broken_drop(labels: Tensor, null: int, probability: float, generator: torch.Generator) -> Tensor:

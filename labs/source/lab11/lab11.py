@@ -161,9 +161,10 @@ assert abs(distance - 2) < 1e-6, (
 stretched = torch.tensor([[4.0, 0.0], [0.0, 1.0]]).double()
 tilted = torch.tensor([[2.5, 1.5], [1.5, 2.5]]).double()                  # the same ellipse, turned by 45 degrees
 distance = float(frechet(zero, stretched, zero, tilted))
-assert abs(distance - (10 - 2 * math.sqrt(12.5 + 2 * 4 - 0.25))) < 0.06, (
-    f"an ellipse and the same one turned by 45 degrees: FD is about 1.0, not {distance:.3f}: `A.sqrt()` takes the root "
-    "of every entry; the root of a matrix is needed")
+by_hand = 10 - 2 * math.sqrt(12.5 + 2 * 4)      # of 2 x 2: the trace of a root is sqrt(trace + 2 sqrt(determinant))
+assert abs(distance - by_hand) < 1e-3, (
+    f"an ellipse and the same one turned by 45 degrees: FD is {by_hand:.3f}, not {distance:.3f}: `A.sqrt()` takes the "
+    "root of every entry; the root of a matrix is needed")
 ### BEGIN HIDDEN TESTS
 for d in (2, 6, 10):
     generator = seeded(d)
@@ -351,7 +352,7 @@ for n, m, d, k in ((12, 12, 2, 1), (20, 9, 3, 3), (9, 25, 5, 6)):
 near, other = toy_features(60, seeded(2)).float(), toy_features(60, seeded(3)).float()
 shifted = precision_recall(near + 4096, other + 4096)
 assert 0.4 < shifted[0] < 1, (
-    f"60 vectors against 60 of the same distribution, k = 3: precision is between 0.6 and 1, not {shifted[0]:.2f}")
+    f"60 vectors against 60 of the same distribution, k = 3: precision is between 0.4 and 1, not {shifted[0]:.2f}")
 assert abs(shifted[0] - precision_recall(near.double(), other.double())[0]) < 0.1, (
     "float32 features near 4096 give another precision than the same features near 0: compute distances in float64")
 ### BEGIN HIDDEN TESTS
