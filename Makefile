@@ -7,9 +7,10 @@
 #   make browser                 only the tests that need a real browser (part of `make test` where Chromium is found)
 #   make prove-labs              prove the graders of all labs, then grade a class of 60
 #   make clean                   remove what set-up and tests left behind (never your runs)
-# Variables: PYTHON=python3.12 (which Python), JOBS=1 (test processes), ARGS="..." (options for the demo, the unit tests
-# or JupyterLab), UV_TORCH_BACKEND=cpu (a smaller torch, for machines without an Nvidia GPU),
-# REPOSITORY=https://github.com/OWNER/NAME (where the site's badges lead; default: git's origin).
+# Variables: PYTHON=python3.12 (which Python), JOBS=1 (test processes), TESTS=tests/vq (which tests `make unit` runs),
+# ARGS="..." (options for the demo, the unit tests or JupyterLab), UV_TORCH_BACKEND=cpu (a smaller torch, for machines
+# without an Nvidia GPU), REPOSITORY=https://github.com/OWNER/NAME (where the site's badges lead; default: git's
+# origin).
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -27,7 +28,8 @@ demo: setup
 # One thread for each of the JOBS processes: two torch processes that fight for two cores are slower than one.
 test unit notebooks browser book refresh: export OMP_NUM_THREADS = 1
 PYTEST = $(PY) -m pytest -q -n $(JOBS) --dist loadfile --durations=10
-UNIT = $(PYTEST) tests $(ARGS)
+TESTS ?= tests
+UNIT = $(PYTEST) $(TESTS) $(ARGS)
 NBVAL = $(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with book/nbval.cfg --nbval-cell-timeout=300 $(NOTEBOOKS)
 test: setup
 	$(UNIT)
@@ -46,7 +48,7 @@ lab: setup
 prove-labs: export OMP_NUM_THREADS = 1
 prove-labs: setup
 	$(PY) -m tinygen.course.prove
-	TINYGEN_CLASS=60 $(PY) -m pytest -q tests/course/test_course.py
+	TINYGEN_CLASS=60 $(PY) -m pytest -q -s tests/course/test_class.py
 
 book: setup
 	$(PY) book/site/build.py $(if $(REPOSITORY),--repository $(REPOSITORY))

@@ -8,6 +8,7 @@ before the next labelled equation's, was executed, and printed that the equation
 import ast
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
@@ -41,11 +42,19 @@ def labels(markdown: str) -> list[str]:
     return [label for _, label in sorted(found)]
 
 
+@lru_cache(maxsize=None)
+def tree(source: str) -> ast.Module:
+    """The syntax tree of one code cell, not to be changed. Only magics are transformed first: it is slow."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return ast.parse(TransformerManager().transform_cell(source))
+
+
 def calls(source: str) -> list[tuple[str, bool]]:
     """The checks in one code cell: (label, whether its two values are written differently)."""
-    tree = ast.parse(TransformerManager().transform_cell(source))
     found = []
-    for call in ast.walk(tree):
+    for call in ast.walk(tree(source)):
         name = isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", None))
         if name in CHECKS and call.args and isinstance(call.args[0], ast.Constant):
             values = call.args[1:3] + [keyword.value for keyword in call.keywords if keyword.arg in ("a", "b", "value")]

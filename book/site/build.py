@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sphinx.cmd.build import main as sphinx
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent), str(ROOT)]
@@ -33,7 +35,8 @@ def assemble(source: Path, out: Path, repository: str) -> None:
     chapters = notebooks.read(ROOT / "book")
     notebooks.write(chapters, source, repository)
     notebooks.write_downloads(chapters, out / "notebooks", repository)
-    pages.write(chapters, source, ROOT)
+    labs = notebooks.write_labs(ROOT / "labs" / "release", source, out / "notebooks")
+    pages.write(chapters, labs, source, ROOT)
 
 
 def main() -> int:
@@ -52,9 +55,10 @@ def main() -> int:
         source.mkdir()
         site.mkdir()
         assemble(source, site, options.repository.rstrip("/"))
-        status = subprocess.run(
-            [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-c", HERE,
-             "-d", doctrees, source, site], env=os.environ | {"TINYGEN_REPOSITORY": options.repository}).returncode
+        os.environ["TINYGEN_REPOSITORY"] = options.repository
+        jobs = str(min(4, os.cpu_count() or 1))
+        status = sphinx(["-b", "html", "-W", "--keep-going", "-q", "-j", jobs, "-c", str(HERE), "-d", str(doctrees),
+                         str(source), str(site)])               # in this process: torch is imported once
         if status == 0:
             shutil.rmtree(out, ignore_errors=True)
             out.parent.mkdir(parents=True, exist_ok=True)

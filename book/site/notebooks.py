@@ -2,13 +2,14 @@
 
 import ast
 import re
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
 
+import registry
 import rules
 
 PUBLISHED = "gh-pages"             # the branch that holds the built site and its notebooks that install what they need
@@ -20,7 +21,17 @@ TITLES = {"title", "row_titles", "column_titles", "captions"}
 def read(folder: Path) -> dict:
     """The notebooks of the book, by name, in order."""
     paths = [path.with_suffix(".ipynb") for path in rules.sources(folder)]
-    return {path.stem: nbformat.read(path, as_version=4) for path in paths if path.exists()}
+    return {path.stem: load(path) for path in paths if path.exists()}
+
+
+def load(path: Path):
+    """A notebook, which is not validated: the tests do, and it would take longer than the reading."""
+    return nbformat.v4.reads(path.read_text(encoding="utf-8"))
+
+
+def save(notebook, path: Path) -> None:
+    """The file that `load` reads."""
+    path.write_text(nbformat.v4.writes(notebook) + "\n", encoding="utf-8")
 
 
 def title(notebook) -> str:
@@ -33,16 +44,40 @@ def write(chapters: dict, source: Path, repository: str) -> None:
     for name, notebook in chapters.items():
         page = deepcopy(notebook)
         describe_figures(page)
-        page.cells[0].source = re.sub(r"^# .+$", lambda heading: heading.group() + "\n\n" + badges(name, repository),
-                                      page.cells[0].source, count=1, flags=re.MULTILINE)
-        nbformat.write(page, source / f"{name}.ipynb")
+        below_title(page, badges(name, repository))
+        save(page, source / f"{name}.ipynb")
 
 
 def write_downloads(chapters: dict, folder: Path, repository: str) -> None:
     """Notebooks to take away, which install what they need."""
     folder.mkdir()
     for name, notebook in chapters.items():
-        nbformat.write(installing(notebook, repository), folder / f"{name}.ipynb")
+        save(installing(notebook, repository), folder / f"{name}.ipynb")
+
+
+def write_labs(released: Path, source: Path, downloads: Path) -> list[str]:
+    """The students' notebooks of the labs, with their pictures, for Sphinx and to take away: the names of their pages.
+
+    A lab to take away is the released file, byte for byte: it is handed in and graded.
+    """
+    names = []
+    for path in sorted(released.glob("*/*.ipynb")):
+        folder = source / "labs" / path.parent.name
+        shutil.copytree(path.parent, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        shutil.copy2(path, downloads)
+        page = load(path)
+        below_title(page, f'<p class="run-this"><strong>Work on it.</strong> <a href="../../notebooks/{path.name}" '
+                          f"download>Download the notebook</a> <span>in a clone: <code>make lab</code>, then "
+                          f"<code>labs/release/{path.parent.name}/{path.name}</code></span></p>")
+        save(page, folder / path.name)
+        names.append(f"labs/{path.parent.name}/{path.stem}")
+    return names
+
+
+def below_title(page, html: str) -> None:
+    """Put HTML below the title of a notebook."""
+    page.cells[0].source = re.sub(r"^# .+$", lambda heading: f"{heading.group()}\n\n{html}", page.cells[0].source,
+                                  count=1, flags=re.MULTILINE)
 
 
 def badges(name: str, repository: str) -> str:
@@ -75,7 +110,7 @@ def describe_figures(notebook) -> None:
             heading = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [heading])[-1]
             sentence = first_sentence(cell.source) or sentence
         elif cell.cell_type == "code":
-            tree = ast.parse(TransformerManager().transform_cell(cell.source))
+            tree = registry.tree(cell.source)
             functions |= {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
             if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
                 words = "; ".join(figure_words(tree, functions)) or sentence.rstrip(":")

@@ -8,7 +8,6 @@ import re
 import shutil
 from pathlib import Path
 
-from IPython.core.inputtransformer2 import TransformerManager
 from mdit_py_plugins.anchors.index import slugify
 
 import notebooks
@@ -24,11 +23,12 @@ MYTH = re.compile(r"^\*\*(.+?)\*\*", re.MULTILINE | re.DOTALL)
 DOLLARS = r"\$\$(?P<tex>(?:(?!\$\$).)+)\$\$[ \t]*\({}\)"
 
 
-def write(chapters: dict, source: Path, root: Path) -> None:
-    """All generated pages into `source`."""
+def write(chapters: dict, labs: list[str], source: Path, root: Path) -> None:
+    """All generated pages into `source`; `labs` are the names of the labs' pages."""
     (source / "api").mkdir()
     imported, template = imports(chapters), (root / "book" / "site" / "index.md").read_text()
-    texts = {"index": front(chapters, copy_labs(source, root), template), "equations": equations(chapters),
+    guide = {"labs/guide": teaching((root / "labs" / "README.md").read_text())} if labs else {}
+    texts = guide | {"index": front(chapters, [*guide, *labs], template), "equations": equations(chapters),
              "myths": myths(chapters), "failures": failures(chapters), "symbols": symbols(imported),
              "gallery": gallery(source, root)}
     texts |= {f"api/{name}": text for name, text in reference(imported).items()}
@@ -46,17 +46,16 @@ def front(chapters: dict, labs: list[str], template: str) -> str:
     """The front page: what is written by hand, then the chapters and labs that exist, and the indices."""
     parts = {caption: [name for name in chapters if name.partition("-")[0] in numbers.split()]
              for caption, numbers in PARTS.items()}
+    parts["More"] = [name for name in chapters if name not in sum(parts.values(), [])]
     trees = [toctree(names, caption) for caption, names in parts.items() if names]
     trees += [toctree(labs, "Labs")] if labs else []
     return "\n".join([template, *trees, toctree([f"{title} <{name}>" for name, title in INDICES.items()], "Find")])
 
 
-def copy_labs(source: Path, root: Path) -> list[str]:
-    """The students' notebooks of the labs, with their pictures: the names of their pages."""
-    folders = [folder for folder in sorted((root / "labs" / "release").glob("*")) if list(folder.glob("*.ipynb"))]
-    for folder in folders:
-        shutil.copytree(folder, source / "labs" / folder.name, ignore=shutil.ignore_patterns(".*"))
-    return [f"labs/{folder.name}/{path.stem}" for folder in folders for path in sorted(folder.glob("*.ipynb"))]
+def teaching(text: str) -> str:
+    """The guide to the labs as a page: links that lead into the repository become plain text, commands are a console."""
+    text = re.sub(r"\[([^\]]+)\]\((?!https?://)[^)]*\)", r"\1", text)
+    return re.sub(r"^```\n(?=\$ )", "```console\n", text, flags=re.MULTILINE).replace("# Labs", "# Labs and courses", 1)
 
 
 def tex(markdown: str, label: str) -> str:
@@ -118,7 +117,7 @@ def imports(chapters: dict) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, notebook in chapters.items():
         for cell in rules.code_cells(notebook):
-            for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
+            for node in ast.walk(registry.tree(cell.source)):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "tinygen":
                     for alias in node.names:
                         found.setdefault(f"{node.module}.{alias.name}", []).append(name)

@@ -45,6 +45,31 @@ def test_without_a_repository_only_what_works_is_offered():
     nbformat.validate(notebooks.installing(notebook, "https://github.com/a/b"))
 
 
+def test_a_lab_is_given_away_as_it_was_released(tmp_path):
+    import notebooks
+    lab, source, downloads = (tmp_path / name for name in ("release/lab99", "source", "downloads"))
+    lab.mkdir(parents=True)
+    downloads.mkdir()
+    nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell("# Lab 99\n\nDo it.")]), lab / "lab99.ipynb")
+    (lab / "expected.png").write_bytes(b"picture")
+    (lab / ".hidden").touch()
+    (tmp_path / "release" / "capstone").mkdir()
+    (tmp_path / "release" / "capstone" / "data.csv").touch()                        # no notebook: no page
+    assert notebooks.write_labs(tmp_path / "release", source, downloads) == ["labs/lab99/lab99"]
+    assert (downloads / "lab99.ipynb").read_bytes() == (lab / "lab99.ipynb").read_bytes()
+    page = notebooks.load(source / "labs" / "lab99" / "lab99.ipynb").cells[0].source
+    assert page.startswith("# Lab 99\n\n<p") and 'href="../../notebooks/lab99.ipynb"' in page and page.endswith("Do it.")
+    assert sorted(path.name for path in (source / "labs" / "lab99").iterdir()) == ["expected.png", "lab99.ipynb"]
+
+
+def test_no_chapter_is_forgotten_in_the_contents():
+    import pages
+    text = pages.front({"07-vq-vae": None, "20-faster": None, "25-new": None}, ["labs/lab05/lab05"], "Welcome")
+    captions = [line.partition("caption: ")[2] for line in text.splitlines() if "caption" in line]
+    assert captions == ["Vector quantisation", "Latent diffusion", "More", "Labs", "Find"]
+    assert all(f"\n{name}\n" in text for name in ("07-vq-vae", "20-faster", "25-new", "labs/lab05/lab05"))
+
+
 def test_docstrings_are_plain_text():
     from docstrings import convert
     text = ["x (B, *) and `a_b` | c", "go on.", "", "    f(*x)", "", "a: one", "    two"]
@@ -81,3 +106,10 @@ def test_a_folder_that_is_no_site_is_kept(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         build.main()
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_the_guide_to_the_labs_stands_alone():
+    from pages import teaching
+    text = teaching("# Labs\n\nThe [`release`](release) and [b](https://example.org) of [A](A.md#x).\n\n```\n$ one\ntwo\n```\n")
+    assert text == ("# Labs and courses\n\nThe `release` and [b](https://example.org) of A.\n\n"
+                    "```console\n$ one\ntwo\n```\n")

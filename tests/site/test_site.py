@@ -121,4 +121,6 @@ def test_badges_open_the_notebook_with_an_install_cell(site):
     assert 'href="https://mybinder.org/v2/gh/an-owner/a-name/HEAD?labpath=book%2F07-vq-vae.ipynb"' in page
     first, *others = nbformat.read(site / "notebooks" / "07-vq-vae.ipynb", as_version=4).cells
     assert '%pip install -q "tinygen @ git+https://github.com/an-owner/a-name"' in first.source
+    lab = (site / "labs" / "lab07" / "lab07.html").read_text()
+    assert 'href="../../notebooks/lab07.ipynb"' in lab and (site / "notebooks" / "lab07.ipynb").exists()
     assert len(others) == len(nbformat.read(BOOK / "07-vq-vae.ipynb", as_version=4).cells)

@@ -127,6 +127,23 @@ def test_a_run_before_its_first_line_and_a_killed_one_that_was_recorded(trainer,
     assert "Not recorded" in run_page(tmp_path / "b").html()
 
 
+def test_a_refused_resume_leaves_no_trace(trainer, tmp_path):
+    run = trainer("vq", tmp_path, steps=3)
+    with Record(run):
+        run.run()
+    before = {name: (tmp_path / name).read_bytes() for name in ("run.json", "report.html")}
+    for there in (True, False):
+        run = trainer("vq", tmp_path, steps=3, lr=0.5, resume=True)
+        with pytest.raises(TinygenError, match="train.lr"):
+            with Record(run):
+                run.run()
+        assert (tmp_path / "report.html").read_bytes() == before["report.html"]
+        assert (tmp_path / "run.json").exists() == there
+        if there:
+            assert (tmp_path / "run.json").read_bytes() == before["run.json"]
+            (tmp_path / "run.json").unlink()
+
+
 def test_only_the_main_process_writes(tmp_path):
     other = SimpleNamespace(accelerator=SimpleNamespace(is_main_process=False), out=tmp_path, recipe=None)
     with pytest.MonkeyPatch.context() as patch:

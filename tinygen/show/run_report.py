@@ -40,6 +40,7 @@ class Record:
     def __enter__(self) -> "Record":
         if self.main:
             trainer, out = self.trainer, self.trainer.out
+            self.before = (out / RUN).read_bytes() if (out / RUN).exists() else None
             earlier = read_json(out / RUN).get("sessions", []) if trainer.resume else []
             parameters = sum(p.numel() for p in trainer.objective.model.parameters())
             self.session = {"started": time.strftime("%Y-%m-%d %H:%M:%S"), "ended": "",
@@ -55,9 +56,16 @@ class Record:
         """run.json as things stand."""
         write_atomically(self.trainer.out / RUN, json.dumps(self.facts, indent=1).encode())
 
+    def forget(self) -> None:
+        """Put back the run.json of before, or none."""
+        path = self.trainer.out / RUN
+        path.unlink(missing_ok=True) if self.before is None else write_atomically(path, self.before)
+
     def __exit__(self, kind, error, traceback) -> None:
         if not self.main:
             return
+        if error and self.trainer.resume and not self.trainer.step:         # refused: as if it had not been asked for
+            return self.forget()
         self.session |= {"last_step": self.trainer.step, "ended": "finished" if error is None else "interrupted" if
                          isinstance(error, KeyboardInterrupt) else f"stopped: {error or kind.__name__}"}
         self.facts["total"] = self.trainer.total
