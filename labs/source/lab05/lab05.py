@@ -880,9 +880,10 @@ plt.show()
 
 # %% [markdown] nbgrader={"grade_id": "experiment_answer", "solution": true, "grade": true, "points": 5}
 # ### BEGIN SOLUTION
-# A small weight costs 0.2 dB and changes little; w = 1 costs about half a decibel, halves FD and brings back a quarter
-# of the missing fine energy; w = 6 costs 1.5 dB, and its FD is nearly three times that of squared error, because colours
-# drift and a grain appears. All stay far below the 3.01 dB that suffice for perfect realism, so PSNR alone would not
-# have warned anybody. I would ship w = 1, by FD: the judge took no part in training. Fine energy only counts power at
-# high frequencies, wherever it is: a grid, a grain or a spot in the wrong place have it as well; here w = 6 has the most.
+# A small weight costs 0.2 dB and changes little; w = 1 costs about half a decibel, halves FD and brings back a
+# quarter of the missing fine energy; w = 6 costs 1.5 dB, and its FD is nearly three times that of squared error,
+# because colours drift and a grain appears. All stay far below the 3.01 dB that suffice for perfect realism, so PSNR
+# alone would not have warned anybody. I would ship w = 1, by FD: the judge took no part in training. Fine energy
+# only counts power at high frequencies, wherever it is: a grid, a grain or a spot in the wrong place have it as
+# well; here w = 6 has the most.
 # ### END SOLUTION
