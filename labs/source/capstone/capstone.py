@@ -421,14 +421,14 @@ print("copies among the baseline's samples:", share_of_copies(samples["baseline"
 from tinygen.train import Trainer, load_recipe
 
 place = Path(tempfile.mkdtemp())
-recipe = load_recipe(f"{DATA}-dcgan", tier="cpu", overrides=["train.steps=40", "train.batch_size=32"])
+recipe = load_recipe(f"{DATA}-dcgan", tier="cpu", overrides=["train.steps=40", "train.batch_size=32", "train.ema=0.8"])
 mine = Trainer(recipe, place / "run", device="cpu", data=training, quiet=True).run().eval()
 ### END SOLUTION
 
 # %% tags=["nbval-ignore-output", "expected-picture"]
 samples["mine"] = [draw(mine, seed) for seed in SEEDS]
 scores["mine"] = [fd(images) for images in samples["mine"]]
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), width_ratios=(2.1, 1), constrained_layout=True)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.6), width_ratios=(3, 1), constrained_layout=True)
 strip = torch.cat([torch.cat(list(sets[0][:12]), dim=2) for sets in samples.values()], dim=1)
 left.imshow(strip.permute(1, 2, 0))
 left.set_yticks([16 + 32 * i for i in range(3)], list(samples))
