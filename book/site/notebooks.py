@@ -93,8 +93,14 @@ def badges(name: str, repository: str) -> str:
 
 
 def installing(notebook, repository: str):
-    """A copy of a notebook whose first cell installs the library where it is missing, as on Colab."""
+    """A copy of a notebook whose first cell installs the library where it is missing, as on Colab.
+
+    Outputs are left out: the site shows them, and running brings them back.
+    """
     copy = deepcopy(notebook)
+    for cell in copy.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     if repository:
         source = ("import importlib.util\n\nif importlib.util.find_spec(\"tinygen\") is None:      # once, in Colab\n"
                   f"    %pip install -q \"tinygen @ git+{repository}\"")

@@ -42,6 +42,7 @@ def test_without_a_repository_only_what_works_is_offered():
     assert "colab" not in notebooks.badges("07-x", "") and "make lab" in notebooks.badges("07-x", "")
     notebook = v4.new_notebook(cells=[v4.new_code_cell("1")])
     assert notebooks.installing(notebook, "") == notebook
+    assert notebooks.installing(v4.new_notebook(cells=[figure("1")]), "").cells[0].outputs == []
     nbformat.validate(notebooks.installing(notebook, "https://github.com/a/b"))
 
 
