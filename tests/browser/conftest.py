@@ -1,5 +1,6 @@
 """Chromium, a JupyterLab for a student, and pages that note every error and every attempt to reach another machine."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -83,11 +84,10 @@ def pictures() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """(address of a running JupyterLab as a format of the notebook's name, its folder)."""
-    folder, home = tmp_path_factory.mktemp("student"), tmp_path_factory.mktemp("home")
-    (home / "labconfig").mkdir()
+@contextlib.contextmanager
+def running_lab(folder: Path, home: Path, **environment: str):
+    """A JupyterLab on `folder`, all its settings in `home`; -> its address as a format of a notebook's name."""
+    (home / "labconfig").mkdir(parents=True)
     (home / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -99,16 +99,30 @@ def lab(tmp_path_factory):
     paths = {"JUPYTER_CONFIG_DIR": str(home), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
              "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "PYTHONPATH": str(ROOT)}
     with open(home / "log", "wb") as log:
-        server = subprocess.Popen(command, env=os.environ | paths, stdout=log, stderr=log, cwd=folder)
+        server = subprocess.Popen(command, env=os.environ | paths | environment, stdout=log, stderr=log, cwd=folder)
     try:
-        for _ in range(600):
+        for _ in range(3000):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=10)
                 break
             except OSError:
                 assert server.poll() is None, (home / "log").read_text()
                 time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}", folder
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """(address of a running JupyterLab as a format of the notebook's name, its folder)."""
+    folder = tmp_path_factory.mktemp("student")
+    with running_lab(folder, tmp_path_factory.mktemp("home") / "jupyter") as address:
+        yield address, folder
+
+
+@pytest.fixture(scope="session")
+def start_lab():
+    """`running_lab`, for tests that need more than one, or settings of their own."""
+    return running_lab

@@ -58,7 +58,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
 
     made = Course.init(folder, labs, db)
     names = sorted((path.name for path in (made.folder / "source").iterdir()), key=lambda name: (name == "capstone", name))
-    print(f"{folder}: a course with {len(names)} labs ({', '.join(names)})")
+    print(f"{folder}: a course with {len(names)} lab{'s' * (len(names) > 1)} ({', '.join(names)})")
     print(f"next: cd {folder}; tinygen course release {names[0]}")
 
 

@@ -30,7 +30,8 @@ PAGE = """{{%- extends 'index.html.j2' -%}}
 {{%- endblock header -%}}
 """
 INLINE = """<script>window.MathJax = {tex: {inlineMath: [['$', '$'], ['\\\\(', '\\\\)']], processEscapes: true}};</script>
-{{ resources.include_js('tex-svg-full.js') }}"""
+{{ resources.include_js('tex-svg-full.js') }}
+<script>MathJax.Hub = {Startup: {signal: {Interest: told => MathJax.startup.promise.then(() => told("End"))}}};</script>"""
 
 
 def create(folder: Path, labs: Path, url: str | None = None) -> None:
