@@ -27,10 +27,12 @@ INTRODUCED = {
         "13": "SAMPLERS SPACINGS ddim ddpm dpmpp_2m euler heun sample time_grid",
         "14": "DENSITIES sample_times",
         "15": "DiT drop_condition guided sigma_interval",
+        "20": "jump trajectory",
     },
     "tinygen.latent": {
         "15": "CLIP ClipObjective TextEncoder Tokenizer info_nce",
         "16": "LatentDiffusion LatentDiffusionObjective cache_latents",
+        "20": "DistillationObjective DistilledDiffusion",
     },
     "tinygen.evaluate": {
         "19": "Gaussian Judged class_adherence code_statistics duplicate_rate evaluate frechet_distance judge_images judge_set "
