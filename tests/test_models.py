@@ -26,6 +26,8 @@ CONFIGS = {
     "latent-diffusion": LDM,
     "distilled": {"model": {"kind": "latent-diffusion", "config": LDM}, "steps": 2},
     "int8": {"model": {"kind": "gan", "config": GAN}},
+    "lora": {"base": "zoo:shapes-ldm", "rank": 2},
+    "controlnet": {"base": "zoo:shapes-ldm"},
     "clip": {"words": ["red", "star"], "text_channels": 8, "channels": 4, "embedding_channels": 8, "image_size": 16},
 }
 INFO = {"data": "shapes", "class_names": ["a", "b", "c"], "image_size": 16}

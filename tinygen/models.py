@@ -33,6 +33,8 @@ KINDS = {
     "gan": ("tinygen.gan", "Generator"),
     "latent-diffusion": ("tinygen.latent", "LatentDiffusion"),
     "clip": ("tinygen.latent", "CLIP"),
+    "lora": ("tinygen.latent", "LoRA"),
+    "controlnet": ("tinygen.latent", "ControlNet"),
     "distilled": ("tinygen.latent", "DistilledDiffusion"),
     "int8": ("tinygen.nn", "Int8Model"),
 }

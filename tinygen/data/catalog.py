@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from tinygen.data import faces, shapes
+from tinygen.data import faces, meadow, shapes
 from tinygen.data.celeba import FOLDER, load_celeba
 from tinygen.data.cifar10 import PACKED, data_root, load_cifar10
 from tinygen.data.imageset import ImageSet
@@ -12,7 +12,7 @@ from tinygen.errors import TinygenError, nearest
 
 # and their splits
 DATA_SETS = {"shapes": ("train", "test", "heldout"), "cifar10": ("train", "test"), "faces": ("train", "test"),
-             "celeba": ("train", "valid", "test")}
+             "meadow": ("train", "test"), "celeba": ("train", "valid", "test")}
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -27,10 +27,10 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def load(name: str, device: str | torch.device = "cpu", root: str | Path | None = None) -> ImageSet:
-    """The image set "shapes[:train|:test|:heldout]", "faces[:train|:test]", "cifar10[:train|:test]",
-    "celeba[:train|:valid|:test]"; bare: train.
+    """The image set "shapes[:train|:test|:heldout]", "faces[:train|:test]", "meadow[:train|:test]",
+    "cifar10[:train|:test]", "celeba[:train|:valid|:test]"; bare: train.
 
-    shapes and faces are made anew (about 4 s for 20,000 shapes, 12 s for 12,000 faces); CIFAR-10 is kept under `root`
+    shapes, faces and meadow are made anew (about 4 s for 20,000 shapes, 12 s for 12,000 faces); CIFAR-10 is kept under `root`
     (default: TINYGEN_DATA, else ~/.cache/tinygen), fetched if it must be; CelebA is packed there,
     never fetched. TinygenError for an unknown name, or for data that cannot be had.
     """
@@ -39,6 +39,8 @@ def load(name: str, device: str | torch.device = "cpu", root: str | Path | None 
         return load_cifar10(split, root).to(device)
     if base == "celeba":
         return load_celeba(split, root).to(device)
+    if base == "meadow":
+        return meadow.generate_meadow(*meadow.SPLITS[split], split).to(device)
     if base == "faces":
         return faces.generate_faces(*faces.SPLITS[split], split).to(device)
     return shapes.generate_shapes(*shapes.SPLITS[split], split).to(device)

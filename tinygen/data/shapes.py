@@ -84,7 +84,13 @@ def generate_shapes(n: int, seed: int = 1, split: str = "train") -> ImageSet:
     """
     words = random_words(n, seed, split)
     factors = sample_factors(words, split)  # (n, 6)
+    images, factors = torch.from_numpy(draw_scenes(words, factors)), torch.from_numpy(factors)
+    return ImageSet(f"shapes:{split}", images, factors[:, 0].clone(), captions.OBJECTS,
+                    tuple(captions.caption_of(row) for row in factors.tolist()), factors, dict(captions.FACTOR_NAMES))
 
+
+def draw_scenes(words: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """The pictures uint8 (n, 3, 32, 32) of scenes with these factors (n, 6); words (n, FIELDS) move and tint a little."""
     def jitter(field: int, reach: int) -> np.ndarray:
         return draw(words[:, field], 2 * reach + 1) - reach  # (n,), -reach ... reach
 
@@ -95,12 +101,10 @@ def generate_shapes(n: int, seed: int = 1, split: str = "train") -> ImageSet:
     tint = np.stack([jitter(field, 8) for field in (9, 10, 11)], 1)
     shade = np.stack([jitter(field, 4) for field in (12, 13, 14)], 1)
     columns = (factors, which.reshape(-1), radius, centre, tint, shade, draw(words[:, 15], 1 << 12))
-    images = np.empty((n, 3, SIZE, SIZE), np.uint8)
-    for start in range(0, n, CHUNK):
+    images = np.empty((len(words), 3, SIZE, SIZE), np.uint8)
+    for start in range(0, len(words), CHUNK):
         images[start:start + CHUNK] = paint(*bank, *(column[start:start + CHUNK] for column in columns))
-    factors = torch.from_numpy(factors)
-    return ImageSet(f"shapes:{split}", torch.from_numpy(images), factors[:, 0].clone(), captions.OBJECTS,
-                    tuple(captions.caption_of(row) for row in factors.tolist()), factors, dict(captions.FACTOR_NAMES))
+    return images
 
 
 def look_up(bank, which, centre, dx=0, dy=0):

@@ -31,6 +31,11 @@ class LatentDiffusionObjective(nn.Module):
         super().__init__()
         self.model, self.label_dropout, self.caption_dropout = model, label_dropout, caption_dropout
 
+    @property
+    def pipeline(self) -> LatentDiffusion:
+        """Where the denoiser is: the model itself (of an adapter: its base)."""
+        return self.model
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Denoiser and text encoder together."""
         return {"denoiser": [p for p in self.model.parameters() if p.requires_grad]}
@@ -41,28 +46,37 @@ class LatentDiffusionObjective(nn.Module):
         self.model.latent_mean.copy_(latents.mean((0, 1, 3, 4))[:, None, None])
         self.model.latent_std.copy_(latents.std((0, 1, 3, 4))[:, None, None])
         latents.sub_(self.model.latent_mean).div_(self.model.latent_std)
-        if self.model.tokenizer is not None:
-            self.captions = data.captions[:10]
-            self.tokens = self.model.tokenizer(data.captions).to(data.images.device)        # (N, L)
+        self.read_captions(data)
         return CachedBatches(data, latents, flip=flip, **options)
 
-    def losses(self, batch: Batch, progress) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
-        """One loss: the denoiser's, on latents (B, C, h, w)."""
-        n, device, told = len(batch.labels), batch.labels.device, {}
-        left_out = lambda p: torch.rand(n, generator=progress.generator, device=device) < p
-        if self.model.num_classes:
-            told["labels"] = torch.where(left_out(self.label_dropout), self.model.num_classes, batch.labels)
-        if self.model.tokenizer is not None:
+    def read_captions(self, data) -> None:
+        """Turn the captions of `data` into tokens, if the model knows text."""
+        if self.pipeline.tokenizer is not None:
+            self.captions = data.captions[:10]
+            self.tokens = self.pipeline.tokenizer(data.captions).to(data.images.device)        # (N, L)
+
+    def tell(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """What the network is told about a batch: labels and captions, each left out at random."""
+        n, device, told, model = len(batch.labels), batch.labels.device, {}, self.pipeline
+        left_out = lambda p: torch.rand(n, generator=generator, device=device) < p
+        if model.num_classes:
+            told["labels"] = torch.where(left_out(self.label_dropout), model.num_classes, batch.labels)
+        if model.tokenizer is not None:
             tokens = self.tokens[batch.index]
             null = torch.zeros_like(tokens[0]).index_fill_(0, torch.zeros(1, dtype=torch.long, device=device), START)
             tokens = torch.where(left_out(self.caption_dropout)[:, None], null, tokens)
-            told["context"], told["context_mask"] = self.model.text_encoder(tokens)
-        loss, _ = self.model.denoiser.loss(batch.images, progress.generator, **told)
+            told["context"], told["context_mask"] = model.text_encoder(tokens)
+        return told
+
+    def losses(self, batch: Batch, progress) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """One loss: the denoiser's, on latents (B, C, h, w)."""
+        told = self.tell(batch, progress.generator)
+        loss, _ = self.pipeline.denoiser.loss(batch.images, progress.generator, **told)
         yield "denoiser", loss, {"denoising": loss}
 
     def compile_model(self) -> None:
         """torch.compile the network, which is where the time goes."""
-        self.model.denoiser.network.compile()
+        self.pipeline.denoiser.network.compile()
 
     def preview(self, model: LatentDiffusion, batch: Batch) -> Tensor:
         """Two samples of each of ten classes, then one for each of ten captions."""

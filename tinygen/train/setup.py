@@ -21,6 +21,8 @@ OBJECTIVES = {
     "gan": ("tinygen.gan", "GANObjective"),
     "latent-diffusion": ("tinygen.latent", "LatentDiffusionObjective"),
     "clip": ("tinygen.latent", "ClipObjective"),
+    "lora": ("tinygen.latent", "LoRAObjective"),
+    "controlnet": ("tinygen.latent", "ControlNetObjective"),
     "distilled": ("tinygen.latent", "DistillationObjective"),
 }
 
