@@ -52,5 +52,6 @@ def test_a_lab_has_what_a_lab_needs(name):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert 4 <= len(lab.tasks) <= 7 and "expected.png" in text and "rubric" in text.lower()
     assert text.count("<summary>Hint 1</summary>") >= len(lab.tasks) - 1
+    assert "</details>\n<details>" not in text          # JupyterLab would show the second hint unfolded
     assert "answer" in {cell_kind(cell) for cell in notebook.cells}
     assert any(plan.get("library") for plan in plans.values()) and notebook.metadata.tinygen.blocked

@@ -86,6 +86,7 @@ def seeded(seed: int) -> torch.Generator:
 # much?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `torch.tensor(values).double().std()` is the root of the unbiased variance.
@@ -131,6 +132,7 @@ for count in (2, 3, 10):
 # Use your `mean_and_error` twice.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The difference has the error $\sqrt{e_1^2 + e_2^2}$, which is less than $e_1 + e_2$.
@@ -178,6 +180,7 @@ assert bool(beats([10.0, 10.0], [11.0, 11.0, 11.2])) and not beats([10.0, 14.0],
 # $x \mapsto 127.5\,(x + 1)$, then round, then limit to 0 and 255, then convert. In this order.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `permute` exchanges axes; `view` and `reshape` only read the same numbers in other lines.
@@ -229,11 +232,13 @@ assert to_entry(levels.float().reshape(1, 1, 16, 16).repeat(1, 3, 1, 1))[0, :, :
 # Bytes cannot be negative: 3 - 5 is 254. Convert before you subtract.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `flip(3)` mirrors left and right in (N, 3, H, W). Put both sets of training images into one.
 #
 # </details>
+#
 # <details><summary>Hint 3</summary>
 #
 # `torch.cdist(a.flatten(1), b.flatten(1))` is the root of the *sum* over pixels and channels. How many are they?
@@ -319,6 +324,7 @@ for version, tries in TRIES.items():
 # Which column changes from line to line as the reported FD does? Which would change if the model were better?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The mean does not fall with the number of tries. Its error does.

@@ -63,6 +63,7 @@ def ring(n: int, generator: torch.Generator) -> Tensor:
 # Never compute $D$. The notation above rewrites each logarithm in logits.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `F.softplus` and `F.relu` are all you need. The saturating loss of the generator is negative, or zero.
@@ -184,6 +185,7 @@ for shape in ((6,), (3, 1, 2, 2)):
 # Where $p(x) = 0$ the product `0 * log(0 / m)` is NaN. `torch.xlogy(p, p)` is $p \log p$ with the zero in its place.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # $p \log \frac pm = p \log p - p \log m$. Where can $m$ be zero, and what is the second term there?
@@ -246,6 +248,7 @@ assert abs(float(jsd(both, both))) < 1e-9, "an outcome that neither has adds not
 # Equal numbers: sort both.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # In general, sort all $n + m$ points together. Between two neighbours of that list both $F$ are constant.
@@ -339,6 +342,7 @@ plt.show()
 # missing without `create_graph`? And `x` must require a gradient.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `u` has the shape `(B,)`, the points `(B, ...)`: reshape, as in `u.view(-1, *[1] * (real.ndim - 1))`. `flatten(1)`
@@ -405,6 +409,7 @@ assert abs(steep - 4) < 1e-5, f"a critic of slope 3 has the penalty 4, not {stee
 # `fake.detach()` has the values of the fakes and no way back to the generator.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The generator's loss also leaves gradients in the discriminator. Who clears them before the next round, and when?
@@ -550,6 +555,7 @@ plt.show()
 # At which losses would a discriminator be "far too good"? And look at the two rates in the call above.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `torch.cdist(points, centres).min(dim=1)` gives both the distance and the place of the nearest centre.

@@ -56,6 +56,7 @@ def spots(n: int, generator: torch.Generator) -> Tensor:
 # You are given $\log s^2$. How do you get $s^2$ from it?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The sum is over all latents of one picture: `.flatten(1).sum(1)` works for `(B, d)` and for maps `(B, C, h, w)`.
@@ -199,6 +200,7 @@ for shape, sigma in (((3, 5), 0.3), ((2, 3, 4, 4), 1.7), ((6, 1), 0.05)):
 # Encode, sample with `eps`, decode, and put the two terms together. Which of them enters with a minus?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `gaussian_nll` is already *minus* a logarithm.
@@ -272,6 +274,7 @@ torch.testing.assert_close(moved, alone, msg="a picture's bound must not depend 
 # does it?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # What is left is $-\log M$.
@@ -391,6 +394,7 @@ log(train(VAE(), broken_loss, data), data)
 # nats does the reconstruction term of task 3 have to offer, compared to `F.mse_loss`?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `gaussian_nll` and `gaussian_kl` are both in nats for a picture. Add them; then the mean over the batch.

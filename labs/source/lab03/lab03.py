@@ -56,6 +56,7 @@ def make_heaps(seed: int = 1) -> Tensor:
 # First write it for one point in a loop. What has the shape `(N, K)`, and over which of its axes do you search?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # All inner products at once are one matrix product, `x @ codebook.T`. `Tensor.min(dim=1)` gives values *and* places.
@@ -141,6 +142,7 @@ torch.testing.assert_close(squared[::500], away.amin(1), rtol=1e-3, atol=1e-2, m
 # A loop over the $K$ codes is fine. What is the mean of no points in PyTorch?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Without a loop: `torch.bincount(codes, minlength=K)` gives all $n_k$, and `torch.zeros_like(codebook).index_add_(0,
@@ -211,6 +213,7 @@ for seed, (N, K, n) in enumerate(((30, 4, 2), (200, 30, 3), (7, 20, 1), (1, 1, 5
 # Your `nearest` returns what both the next step and $J$ need.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Keep the old codebook until you have compared it with the new one: `torch.equal`.
@@ -286,6 +289,7 @@ for seed, (N, K, n) in enumerate(((300, 8, 2), (500, 3, 4), (60, 40, 1))):
 # weights need not add up to 1.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Keep one vector of $d_i$. What can a new code do to it, other than leave it or lower it?
@@ -384,6 +388,7 @@ plt.show()
 # How does $J$, which `nearest` helps you to compute, differ from the MSE?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # For a colour that nobody uses, `0 * log2(0)` is NaN. Leave such colours out of the sum, or use `torch.xlogy`, which is
@@ -480,6 +485,7 @@ print(f"J with a code on every heap: {nearest(heaps, lattice)[1].mean():.2f}")
 # and which under **c**?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Which codes are idle is told by `codes`, the assignment. `torch.randperm(len(x), generator=generator)` puts all points

@@ -46,6 +46,7 @@ torch.set_num_threads(1)
 # number 1000 b + 100 d + 10 i + j?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # First move the channels to the end, `z.permute(0, 2, 3, 1)`, then flatten; afterwards go back in the opposite order.
@@ -156,6 +157,7 @@ torch.testing.assert_close(z.grad, 3 * out.detach() ** 2, msg=(
 # The codebook loss is a message to the codes, the commitment loss one to the encoder. What is the constant in each?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The sum has $N D$ terms and is divided by $N D$: which reduction of `F.mse_loss` is that?
@@ -218,6 +220,7 @@ for shape in ((5,), (4, 3), (2, 4, 3, 5)):
 # Chapter 06 (and lab 03) computes counts and sums of a batch: `torch.bincount` with `minlength`, and `index_add_`.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The update is no part of the graph: decorate the function with `torch.no_grad()`, or detach `z`. In `torch.where(N >
@@ -349,6 +352,7 @@ for batch, (dead, used, error) in enumerate(run_codebook(batches, tiny, quantise
 # true of a code one batch after its restart?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # There are 1024 latents a batch and 64 codes, so 16 each. Take a restarted code that 16 latents choose in the next
@@ -464,6 +468,7 @@ for batch, (dead, used, error) in enumerate(run_codebook(batches, tiny, quantise
 # Move the channels to the end, as in task 1. Then a tensor of $D$ halves $(L_j - 1) / 2$ multiplies channel by channel.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # For `levels = (3, 5, 7)` the places are worth 1, 3 and 15. Straight-through belongs around `round`, not around all.

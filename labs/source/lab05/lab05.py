@@ -52,6 +52,7 @@ torch.set_num_threads(1)
 # $\max(0, \cdot)$ is `F.relu`. Which logit should a real patch have, so that it adds nothing?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # By hand: one real logit of 0.5 and one painted of $-2$ give $\mathcal L_D = 0.5 + 0$ and $\mathcal L_{\text{adv}} =
@@ -144,6 +145,7 @@ for shape in ((5, 1, 3, 2), (1,), (2, 2)):
 # `strided = 1`, and which layer joins which two entries?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Collect the layers in a list and end with `nn.Sequential(*layers)`. In `receptive_field` mind the direction:
@@ -254,6 +256,7 @@ assert abs(value - by_hand) < 1e-6, (
 # The channels are axis 1. `square().sum(1, keepdim=True)` is $\|a\|^2$ at every place.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Sum over channels, mean over the two axes of places, then mean over the layers. The batch stays: `(B,)`.
@@ -330,6 +333,7 @@ assert 1.9 < value < 2.0001, (
 # What would `loss.backward()` do?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The norm is that of all entries together. `.float()` comes before `.norm()`, `.clamp(max=...)` and `.detach()` after
@@ -418,6 +422,7 @@ assert slope.tolist() == [50, 50, 50], "the losses must be as they were"
 # `see(x)` are the maps that `perceptual` wants. Five lines, each a call of what you have.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # For the ramp: deal with `share >= full` first; then nothing is divided by zero.
@@ -682,6 +687,7 @@ show_log(log)
 # When does the PSNR begin to fall? How large is $w \rho$ at that time, and which of the causes need it?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `y.detach()` has the values of `y` and no way back to the decoder. And the sum has a second leak: whose weights does

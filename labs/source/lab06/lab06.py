@@ -61,6 +61,7 @@ def weaves(n: int, generator: torch.Generator) -> Tensor:
 # All products at once: `q @ k.transpose(-1, -2)` is `(..., L, L)`. $d$ is the last size of `q`.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `scores.masked_fill(~allowed, -math.inf)` before the softmax. Over which of the two positions does it run?
@@ -286,6 +287,7 @@ for shape, temperature, top_k in (((7,), 0.3, 1), ((2, 5), 1.7, 3), ((2, 3, 6), 
 # Start from a tensor of zeros `(n, length)` and fill it column by column.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `torch.multinomial(probabilities, 1, generator=generator)` draws one code for each row, shape `(n, 1)`.
@@ -402,6 +404,7 @@ print(f"weaves among what it draws: {are_weaves(draw(broken, 100, 36, torch.Gene
 # not?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `model(codes)` moves the sequence itself. Then you have a function for the likelihood already.

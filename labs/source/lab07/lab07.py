@@ -56,6 +56,7 @@ def spiral(n: int, generator: torch.Generator) -> Tensor:
 # You need $f$ at $T + 1$ places: $i = 0, 1, \dots, T$.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `f[1:] / f[:-1]` gives all $T$ ratios at once. Which function clips from above, and which multiplies up?
@@ -113,6 +114,7 @@ for steps, offset, max_beta in ((4, 0.008, 0.999), (50, 0.05, 0.5), (1000, 0.008
 # element of the batch?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Reshape to `(B, 1, 1, 1)`; for any number of dimensions: `.view(-1, *[1] * (x0.ndim - 1))`. And the schedule is
@@ -204,6 +206,7 @@ plt.show()
 # Python's `alphas_cumprod[-1]` is not $\bar\alpha_{-1}$, it is the noisiest level of all.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Put a 1 in front of `alphas_cumprod`: the level before `t` is then entry `t` of the longer tensor. `torch.where(t > 0,
@@ -281,6 +284,7 @@ for steps, shape in ((6, (6,)), (9, (9, 3)), (12, (12, 2, 3, 3))):
 # For "eps" solve the equation of task 2 for $x_0$.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # For "v" write both $x_t$ and $v$ with $x_0$ and $\varepsilon$; multiply the first by $\sqrt{\bar\alpha_t}$, the second
@@ -352,6 +356,7 @@ else:
 # Draw with the `generator`: `torch.randint(..., generator=generator)`, `torch.randn(..., generator=generator)`.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Four lines: levels, noise, `add_noise`, mean squared error. The upper end of `torch.randint` is not included.
@@ -501,6 +506,7 @@ log(broken, data, alphas_cumprod)
 # prints?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Print `broken_embedding(torch.arange(5), 100)`.

@@ -55,6 +55,7 @@ def ring(x: Tensor, sigma: float) -> Tensor:
 # `torch.linspace(0, 1, n, dtype=torch.float64)` is $i / (n - 1)$.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The result has one entry more than there are calls: the 0 at the end.
@@ -104,6 +105,7 @@ for n, low, high, rho in ((2, 0.1, 3.0, 7.0), (7, 0.002, 80.0, 7.0), (12, 0.05, 
 # First $\hat\varepsilon$ from `x` and `x0`, then $\tau$ (a number), then three terms.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # All levels are Python numbers: `math.sqrt` will do. Rounding may bring a difference slightly below 0: `max(..., 0.0)`.
@@ -210,6 +212,7 @@ assert calls[0][1] == 3.0 and torch.equal(calls[0][0], x), "the slope is taken a
 # The second slope is taken at Euler's *result*, at the level $\sigma_s$.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The mean of the slopes replaces the first one; the step starts again from the *old* `x`.
@@ -280,6 +283,7 @@ assert calls == [0.7], f"one call where sigma_s is 0, not {len(calls)}"
 # $D = \hat x_0$ in both exceptions; put the case distinction there and write the formula for $x_s$ once.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # $1 / (2r) = h / (2 h_{\text{old}})$. The sign: if the guess has been rising, $D$ lies *beyond* the present one.
@@ -374,6 +378,7 @@ for n, before, after in zip((32, 64, 128), errors[:-1], errors[1:]):
 # Two of the four cannot be: read `errors_of`.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Write down by hand what `old_x0` and `sigma_old` are in the first three turns of the loop.

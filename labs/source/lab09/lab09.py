@@ -96,12 +96,14 @@ def sample(guess, n: int, seed: int = 1, steps: int = 40) -> Tensor:
 # Write it for one head first: `scores = q @ k.transpose(-1, -2) / math.sqrt(d)`, `scores.softmax(-1) @ v`.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # For many heads: `(B, N, C)` → `.unflatten(-1, (heads, d))` → `.transpose(1, 2)` gives `(B, heads, N, d)`; at the end
 # the same back. (A loop over heads with slices is as good.)
 #
 # </details>
+#
 # <details><summary>Hint 3</summary>
 #
 # The exponential of which number is 0? Put it in the place of the scores of hidden words *before* the softmax.
@@ -212,6 +214,7 @@ print(f"largest change when the words are exchanged: {change.abs().max():.1e}")
 # `torch.cat([x, x])` and `torch.cat([labels, null])`; `.chunk(2)` takes the answer apart. In which order?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Check the convention: what does your formula say at $w = 0$, and at $w = 1$?
@@ -303,6 +306,7 @@ for scale, interval, wanted in ((1.0, (0.0, math.inf), [3]), (4.0, (2.0, 3.0), [
 # `x.std(dim=(1, 2, 3), keepdim=True)` is one number for each picture, and broadcasts.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # For any number of dimensions: `dim=tuple(range(1, x.ndim))`.
@@ -366,6 +370,7 @@ assert grey.isfinite().all() and (grey == 0).all(), "a guess without deviation g
 # `with torch.enable_grad():` works inside `torch.no_grad()`.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Make a copy that asks for gradients, `x.detach().clone().requires_grad_()`. Each row's logarithm depends on its own
@@ -508,6 +513,7 @@ log(train(broken_drop), null=0)
 # Which class is it? What does `labels * keep` make of a dropped label? What else has this number?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `torch.where(condition, a, b)`; one random number for each label.

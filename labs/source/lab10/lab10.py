@@ -301,6 +301,7 @@ assert began[0][0].mean().abs() < 0.1, "at strength 1 nothing of the picture is 
 # `integrate` has an argument for this: a function `(z, t) -> z`.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `torch.where(missing, z, (1 - t) * z0 + t * noise)`.

@@ -57,6 +57,7 @@ def toy_features(n: int, generator: torch.Generator, shift: float = 0.0) -> Tens
 # Convert first, then subtract the mean: in float32 the variance of numbers near 1000 is lost.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # With the centred features in a matrix $X$ of shape `(N, D)` the sum of outer products is one matrix product. Which of
@@ -121,12 +122,14 @@ for n, d, offset in ((2, 3, 0.0), (40, 5, -3.0), (9, 20, 2000.0)):
 # $\Lambda$, and hence that of $A$?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # The trace of a symmetric matrix is the sum of its eigenvalues; so the last trace is the sum of the *roots* of the
 # eigenvalues of $A^{1/2} B A^{1/2}$. You need no second matrix root.
 #
 # </details>
+#
 # <details><summary>Hint 3</summary>
 #
 # Clamp eigenvalues at 0 before you take a root: the root of $-10^{-17}$ is NaN.
@@ -223,6 +226,7 @@ for n, d in ((3, 8), (5, 40), (20, 30)):
 # `x @ y.T` holds all the scalar products at once.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Within a sample, a vector is not compared with itself: subtract the diagonal's sum from that of the whole matrix.
@@ -294,12 +298,14 @@ for n, m, d in ((2, 2, 1), (5, 9, 4), (8, 8, 30)):
 # Write a helper `covered(points, support, k)` first: which points lie in a ball of the support? The rest is two calls.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `torch.cdist(support, support)` in float64. In it everybody is his own nearest neighbour, at distance 0: how do you
 # skip him? (`sort`, `kthvalue` or `topk`: mind the count.)
 #
 # </details>
+#
 # <details><summary>Hint 3</summary>
 #
 # The distances from points to centres are `(N, M)`, the radii `(M,)`: one comparison, then "is there any centre
@@ -382,6 +388,7 @@ for seed in (4, 5, 6):
 # For each sample: the smallest distance to the training set, and the smallest to the images kept aside.
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # Check the interval by hand: for $\hat p = 0$ it begins at 0 and ends at $z^2 / (n + z^2)$.
@@ -494,11 +501,13 @@ for week, n in WEEKS.items():
 # Which column *is* unbiased? What does it say about the five weeks?
 #
 # </details>
+#
 # <details><summary>Hint 2</summary>
 #
 # `torch.randperm(len(features), generator=generator)[:n]` are `n` random rows.
 #
 # </details>
+#
 # <details><summary>Hint 3</summary>
 #
 # The line through points $(u_i, y_i)$ has the slope $\sum (u_i - \bar u)\, y_i / \sum (u_i - \bar u)^2$ and passes
