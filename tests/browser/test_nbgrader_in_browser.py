@@ -70,6 +70,7 @@ def test_a_student_fetches_works_validates_submits(browser_page, school, start_l
         fetched.locator("button", has_text="Submit").click()
         page.locator("#submitted_assignments_list .list_item", has_text=NAME).first.wait_for()
         page.screenshot(path=pictures / "nbgrader-submitted.png")
+        page.close()
 
 
 def test_an_instructor_collects_grades_and_gives_points_by_hand(browser_page, school, start_lab, pictures):
@@ -96,6 +97,7 @@ def test_an_instructor_collects_grades_and_gives_points_by_hand(browser_page, sc
         page.screenshot(path=pictures / "nbgrader-formgrade.png")
         formulas = grader.locator("mjx-container svg")
         assert formulas.count() > 10                    # typeset by the course's own MathJax: nothing is fetched
+        page.close()
     with course.api().gradebook as book:
         submission = book.find_submission(NAME, student)
         assert (submission.score, submission.needs_manual_grade) == (school.task.points + 3, False)
