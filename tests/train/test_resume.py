@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -159,29 +158,3 @@ def test_resume_with_another_recipe_is_refused(trainer, tmp_path):
         trainer("gan", tmp_path, resume=True, steps=2).run()
     may_differ = {"log_every": 7, "checkpoint_every": 1, "preview_every": 3}
     trainer("fsq", tmp_path, resume=True, steps=2, **may_differ).run()
-
-
-def test_two_processes_train_like_one(trainer, models, tmp_path):
-    """4 steps of 2 x 4 images give the weights of 4 steps of 8 images, up to rounding."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = []
-    for rank in range(2):
-        environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-        command = [sys.executable, str(SCRIPT), "fsq", str(models), str(tmp_path / "two")]
-        processes.append(subprocess.Popen(command, env=ENVIRONMENT | environment, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        _, errors = process.communicate(timeout=500)
-        assert process.returncode == 0, errors
-    run = trainer("fsq", tmp_path / "one", steps=4)
-    start = {name: value.clone() for name, value in run.ema.model.state_dict().items()}
-    run.run()
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    moved = sum((value - start[name]).abs().sum() for name, value in one.items())
-    apart = sum((value - two[name]).abs().sum() for name, value in one.items())
-    assert 0 < moved and apart < 0.01 * moved
-    logs = [map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines()) for name in ("one", "two")]
-    for single, double in zip(*logs, strict=True):                       # rank 0 logs its half, but usage is everyone's
-        assert double["usage"] == pytest.approx(single["usage"], abs=0.09) and double["images"] == single["images"]

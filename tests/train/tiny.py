@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from safetensors.torch import save_file
+
 from tinygen.data import ImageSet
 from tinygen.models import build, save_model
 from tinygen.train import Recipe, TrainConfig, Trainer
@@ -29,6 +31,9 @@ OBJECTIVES = {
     "gan": {"discriminator_channels": 4, "generator_every": 2, "regulariser": "r1", "spectral_norm": True,
             "augment": True},
 }
+
+
+STEPS = {"fsq": 4, "vq": 40, "latent-diffusion": 60}                      # of two processes
 
 
 def dataset(kind: str = "vq", n: int = 24) -> ImageSet:
@@ -62,7 +67,7 @@ def recipe(kind: str, models: Path, **train) -> Recipe:
 
 def main(kind: str, models: str, out: str, kill_after: str = "") -> None:
     torch.set_num_threads(1)
-    wanted = recipe(kind, Path(models), steps=24 if kill_after else 4)
+    wanted = recipe(kind, Path(models), steps=24 if kill_after else STEPS[kind])
     trainer = Trainer(wanted, out, device="cpu", data=dataset(kind), quiet=True)
     if kill_after:
         step = trainer.train_step
@@ -74,6 +79,9 @@ def main(kind: str, models: str, out: str, kill_after: str = "") -> None:
 
         trainer.train_step = deadly
     trainer.run()
+    if trainer.accelerator.num_processes > 1:                            # what every process has at the end
+        state = {name: value.contiguous() for name, value in trainer.objective.state_dict().items()}
+        save_file(state, f"{out}-{trainer.accelerator.process_index}.safetensors")
 
 
 if __name__ == "__main__":
