@@ -46,7 +46,7 @@ def boards(folder: Path) -> list[tuple]:
     codes = vqgan.encode_codes(shapes[:1])[0]
     return [
         ("scrub", False, scrub([grid(shapes)] * 10), "frame", range(1, 10)),
-        ("gan_playground (100 steps)", False, widgets.gan_playground(), "100 steps", None),
+        ("gan_playground (50 steps)", False, widgets.gan_playground(), "50 steps", None),
         ("voronoi_explorer", False, widgets.voronoi_explorer(points, 16), "steps", range(20, 0, -1)),
         ("palette_explorer (64 x 64)", False, widgets.palette_explorer(torch.rand(3, 64, 64) * 2 - 1), "colours",
          range(32, 1, -1)),

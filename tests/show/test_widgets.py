@@ -104,11 +104,11 @@ def test_the_ring_game_learns_and_starts_again():
     assert torch.cdist(game.fake(500), scenes.CENTRES).amin(1).mean() < start / 2
     box = widgets.gan_playground(steps=50)
     assert caption(box).startswith("step 50: ")
-    control(box, "100 steps").click()
-    assert caption(box).startswith("step 150: ")
+    control(box, "50 steps").click()
+    assert caption(box).startswith("step 100: ")
     moves(box, "loss", "hinge")
     assert caption(box).startswith("step 0: ")
-    control(box, "100 steps").click()
+    control(box, "50 steps").click()
     control(box, "restart").click()
     assert caption(box).startswith("step 0: ")
 

@@ -69,7 +69,7 @@ def gan_playground(seed: int = 0, steps: int = 0):
     loss = ipywidgets.Dropdown(options=losses, value=losses[0], description="loss")
     rate_g, rate_d = (ipywidgets.SelectionSlider(options=[3e-4, 1e-3, 3e-3, 1e-2], value=value, description=name)
                       for name, value in (("rate of G", 1e-3), ("rate of D", 3e-3)))
-    step, restart = ipywidgets.Button(description="100 steps"), ipywidgets.Button(description="restart")
+    step, restart = ipywidgets.Button(description="50 steps"), ipywidgets.Button(description="restart")
     games = [((loss.value, rate_g.value, rate_d.value), scenes.RingGame(seed=seed))]
     games[0][1].play(steps)
 
@@ -80,7 +80,7 @@ def gan_playground(seed: int = 0, steps: int = 0):
         return games[-1][1].scene()
 
     box, refresh = _board(draw, [loss, rate_g, rate_d], ipywidgets.HBox([step, restart]))
-    step.on_click(lambda _: (games[-1][1].play(100), refresh()))
+    step.on_click(lambda _: (games[-1][1].play(50), refresh()))
     restart.on_click(lambda _: (games.clear(), refresh()))
     return box
 
