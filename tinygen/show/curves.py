@@ -66,7 +66,7 @@ def loss_curves(log: str | Path | Sequence[Mapping[str, float]], names: Sequence
     columns = min(columns, len(names))
     height = -(-len(names) // columns)
     wide, high, above = 3.4 * columns, 2.3 * height + (0.3 if title else 0), 0.6 if title else 0.3            # inches
-    figure = Figure(figsize=(wide, high), dpi=100, facecolor="white")
+    figure = Figure(figsize=(wide, high), dpi=100, layout="none", facecolor="white")
     figure.subplots_adjust(left=0.55 / wide, right=1 - 0.1 / wide, bottom=0.45 / high, top=1 - above / high,
                            wspace=0.21, hspace=0.48)                            # a layout engine takes twice as long
     axes = figure.subplots(height, columns, squeeze=False).flatten()
