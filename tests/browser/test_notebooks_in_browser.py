@@ -52,8 +52,13 @@ def run_all(page) -> None:
             break
         except TimeoutError:
             page.keyboard.press("Escape")
-    page.wait_for_function(f"{PROMPTS}.every(text => /\\d/.test(text))", timeout=PATIENCE)
-    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    errors = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+    try:
+        page.wait_for_function(f"{PROMPTS}.every(text => /\\d/.test(text)) || document.querySelector("
+                               "'[data-mime-type=\"application/vnd.jupyter.error\"]')", timeout=PATIENCE)
+    finally:
+        page.screenshot(path="build/screenshots/lab-run.png")
+    assert errors.all_inner_texts() == [], page.evaluate(PROMPTS)
 
 
 def changes(page, image, act) -> None:
