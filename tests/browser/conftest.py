@@ -86,7 +86,10 @@ def pictures() -> Path:
 
 @contextlib.contextmanager
 def running_lab(folder: Path, home: Path, **environment: str):
-    """A JupyterLab on `folder`, all its settings in `home`; -> its address as a format of a notebook's name."""
+    """A JupyterLab on `folder`, all its settings in `home`; -> its address as a format of a notebook's name.
+
+    `reset`: a visitor finds an empty workspace, without what another left open.
+    """
     (home / "labconfig").mkdir(parents=True)
     (home / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
     with socket.socket() as free:
@@ -108,7 +111,7 @@ def running_lab(folder: Path, home: Path, **environment: str):
             except OSError:
                 assert server.poll() is None, (home / "log").read_text()
                 time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?reset&token={token}"
     finally:
         server.terminate()
         server.wait()

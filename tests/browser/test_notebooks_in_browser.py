@@ -38,6 +38,7 @@ def open_notebook(visitor, lab, name: str):
     page = visitor.open(lab[0].format(f"{name}.ipynb"))
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.locator("#jp-main-statusbar", has_text="Idle").wait_for(timeout=PATIENCE)
+    assert page.locator(".jp-NotebookPanel").count() == 1                       # nothing that another visitor left
     return page
 
 
@@ -56,9 +57,9 @@ def run_all(page) -> None:
     try:
         page.wait_for_function(f"{PROMPTS}.every(text => /\\d/.test(text)) || document.querySelector("
                                "'[data-mime-type=\"application/vnd.jupyter.error\"]')", timeout=PATIENCE)
-    finally:
-        page.screenshot(path="build/screenshots/lab-run.png")
-    assert errors.all_inner_texts() == [], page.evaluate(PROMPTS)
+    except TimeoutError:
+        raise AssertionError(page.evaluate(PROMPTS)) from None
+    assert errors.all_inner_texts() == []
 
 
 def changes(page, image, act) -> None:
