@@ -121,8 +121,8 @@ def prune_channels(module: nn.Module, keep: float) -> nn.Module:
     """Take channels out of the middle of every residual block, hidden units out of every transformer block; in place.
 
     In each group of the second norm the share `keep` of channels stays (at least one): those with the largest product of
-    the norm's gain and the size of the weights that read them. (The size of the weights that write them says nothing: the
-    norm divides by it.) Of hidden units the products of both norms decide. What is left is a smaller dense network: inputs
+    the norm's gain and the size of the weights that read them. (The size of the weights that write them says little: the
+    norm divides by that of the group.) Of hidden units the products of both norms decide. What is left is a smaller dense network: inputs
     and outputs of the blocks keep their widths. Li et al. 2017, arXiv:1608.08710. -> module
     """
     if not 0 < keep <= 1:
