@@ -22,7 +22,7 @@ from tinygen.train import load_recipe, train
 
 TRAINED = {
     "as the recipe": [],
-    "eps on the cosine path": ["model.path=cosine", "model.prediction=eps", "model.density=uniform"],
+    "eps on the linear VP path": ["model.path=vp", "model.prediction=eps", "model.density=uniform"],
     "v on the cosine path": ["model.path=cosine", "model.prediction=v", "model.density=uniform"],
     "uniform times": ["model.density=uniform"],
     "EDM": ["model.path=edm", "model.prediction=edm", "model.density=lognormal"],
