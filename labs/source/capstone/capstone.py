@@ -23,8 +23,8 @@
 #
 # **Rules.** Train on the training split of `shapes` or `cifar10` only, never on test images. Every piece of the library
 # may be used; a first stage of the zoo too, if you say so. Weights of a zoo model with a new name are no model of your
-# own. The judge (`zoo:shapes-judge`) must not be part of any loss or of guidance. You may read everything and ask
-# everybody; what is not yours is named.
+# own. The judge (`zoo:shapes-judge` or `zoo:cifar10-judge`) must not be part of any loss or of guidance. You may read
+# everything and ask everybody; what is not yours is named.
 #
 # | Rubric (graded by hand) | points |
 # |---|---|
@@ -177,13 +177,14 @@ assert bool(beats([10.0, 10.0], [11.0, 11.0, 11.2])) and not beats([10.0, 14.0],
 #
 # <details><summary>Hint 1</summary>
 #
-# $x \mapsto 127.5\,(x + 1)$, then round, then limit to 0 and 255, then convert. In this order.
+# Which linear map takes -1 to 0 and 1 to 255? And what becomes of 203.9, and of 280, when they are converted to bytes?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `permute` exchanges axes; `view` and `reshape` only read the same numbers in other lines.
+# Map, then round, then limit to 0 and 255, then convert, in this order. `permute` exchanges axes; `view` and `reshape`
+# only read the same numbers in other lines.
 #
 # </details>
 
@@ -211,7 +212,7 @@ grey = to_entry(torch.full((1, 3, 1, 1), 0.6))[0, 0, 0, 0]
 assert grey == 204, f"0.6 is level 204, not {grey}"
 ### BEGIN HIDDEN TESTS
 samples = 1.3 * torch.randn(2, 3, 4, 5, generator=seeded(3))
-entry, kept = to_entry(samples), samples.clone()
+kept, entry = samples.clone(), to_entry(samples)
 assert torch.equal(samples, kept), "to_entry must not change its argument"
 for n, c, y, x in ((0, 0, 0, 0), (1, 2, 3, 4), (0, 1, 2, 4), (1, 0, 3, 1), (0, 2, 1, 3), (1, 1, 0, 2)):
     wanted = min(max(round((samples[n, c, y, x].item() + 1) * 127.5), 0), 255)
@@ -285,8 +286,8 @@ for n, m, side, threshold in ((6, 4, 4, 0.5), (9, 12, 5, 0.62), (5, 3, 3, 0.7)):
 # %% [markdown]
 # ## Task 5 · A rival's progress (medium, 3 points)
 #
-# A rival shows five versions of a model, each with a lower FD than the last. The next cells hold the code behind the
-# report, and its whole log.
+# A rival shows five versions of a model; the last ones have the lowest FD of all. The next cells hold the code behind
+# the report, and its whole log.
 
 # %% nbgrader={"grade_id": "broken_run", "locked": true}
 TRIES = {"v1": 1, "v2": 3, "v3": 10, "v4": 30, "v5": 100}                    # version: samples that were drawn and measured
@@ -321,7 +322,7 @@ for version, tries in TRIES.items():
 #
 # <details><summary>Hint 1</summary>
 #
-# Which column changes from line to line as the reported FD does? Which would change if the model were better?
+# Which column changes most from the first line to the last? Which would change if the model were better?
 #
 # </details>
 #
@@ -337,17 +338,13 @@ cause = ""                                               # a, b, c or d
 
 def report(measure, seeds: list[int]) -> tuple[float, float, int]:
     """(mean FD, its standard error, number of seeds) of a model; `measure(seed)` draws and measures once; k > 1."""
-    raise NotImplementedError()
-### BEGIN SOLUTION
+    ### BEGIN SOLUTION
+    values = [measure(seed) for seed in seeds]
+    return *mean_and_error(values), len(values)
 
 
 cause = "c"
-
-
-def report(measure, seeds):
-    values = [measure(seed) for seed in seeds]
-    return *mean_and_error(values), len(values)
-### END SOLUTION
+    ### END SOLUTION
 
 
 # %% nbgrader={"grade_id": "test_cause", "grade": true, "points": 1}
@@ -515,10 +512,13 @@ print("copies among my samples:", share_of_copies(images, training.images[:5000]
 # %% [markdown]
 # ## Honesty (6 points, graded by hand)
 #
-# Your claim for the board (FD at N = 1000, with its error), what you took from others, what failed, your worst samples.
+# Your claim for the board (the mean FD of $k$ seeds at N = 1000, with its standard error $e$), what you took from others,
+# what failed, your worst samples. The board measures once: its number has an error $\sqrt k$ times as large as your
+# mean's, and may lie $2 e \sqrt{k + 1}$ from your claim.
 
 # %% [markdown] nbgrader={"grade_id": "honesty_answer", "solution": true, "grade": true, "points": 6}
 # ### BEGIN SOLUTION
-# The board's number lies within two of the claimed standard errors 2 (a claim that is too good by more: 0 of 6);
+# The board's number, one measurement against a mean of $k$, lies within two standard errors of their difference,
+# $2 e \sqrt{k + 1}$, of the claim 2 (a claim that is too good by more: 0 of 6);
 # borrowed code, weights and ideas named 1; at least one failed attempt with its numbers 2; worst samples shown 1.
 # ### END SOLUTION

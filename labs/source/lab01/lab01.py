@@ -107,9 +107,10 @@ for kind, value in wanted.items():
     assert abs(loss.item() - value) < 0.002, (
         f"{kind}: for D = 1/2, 3/4 on two real points and 1/2, 1/4, 0.12 on three fakes the loss is {value}, not "
         f"{loss.item():.4f}" + (": are real and fake exchanged?" if abs(loss.item() - swapped) < 0.05 else
-                                ": two means, taken apart, added up?"))
+                                ": two means, taken apart, and then put together as in the table?"))
 certain = discriminator_loss("non-saturating", torch.tensor([-200.0]), torch.tensor([200.0])).item()
-assert math.isfinite(certain), f"logits of -200 and 200 give {certain}: log(sigmoid(a)) overflows, softplus does not"
+assert math.isfinite(certain), (
+    f"logits of -200 and 200 give {certain}: sigmoid(a) rounds to 0 or 1 there, and its logarithm is infinite; softplus is not")
 ### BEGIN HIDDEN TESTS
 try:
     discriminator_loss("least-squares", real, fake)
@@ -173,7 +174,8 @@ for shape in ((6,), (3, 1, 2, 2)):
 # %% [markdown]
 # ## Task 2 · What the perfect discriminator measures (easy, 2 points)
 #
-# With the best discriminator $D^* = p / (p + q)$ the value of the game is $2\, \mathrm{JSD}(p, q) - \log 4$, with
+# With the best discriminator $D^* = p / (p + q)$ the value of the game (minus the discriminator's first loss in the
+# table) is $2\, \mathrm{JSD}(p, q) - \log 4$, with
 #
 # $$ \mathrm{JSD}(p, q) = \tfrac12 \mathrm{KL}(p \,\|\, m) + \tfrac12 \mathrm{KL}(q \,\|\, m), \qquad
 #    m = \tfrac12 (p + q), \qquad \mathrm{KL}(p \,\|\, m) = \sum_x p(x) \log \frac{p(x)}{m(x)} , $$
@@ -239,9 +241,9 @@ assert abs(float(jsd(both, both))) < 1e-9, "an outcome that neither has adds not
 #
 # $$ W_1 = \frac1n \sum_i |x_{(i)} - y_{(i)}| , $$
 #
-# with $x_{(1)} \le \dots \le x_{(n)}$. In general, for $n$ points of weight $\frac1n$ and $m$ of weight $\frac1m$, it
-# is the area between the cumulative distributions: $W_1 = \int |F_x(t) - F_y(t)|\, \mathrm dt$. Two points are for
-# equal numbers, one is for the general case.
+# with $x_{(1)} \le \dots \le x_{(n)}$, and $y$ likewise. In general, for $n$ points of weight $\frac1n$ and $m$ of
+# weight $\frac1m$, it is the area between the cumulative distributions: $W_1 = \int |F_x(t) - F_y(t)|\, \mathrm dt$.
+# Two points are for equal numbers, one is for the general case.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -297,7 +299,7 @@ def distance(x, y):
         return math.nan
 
 
-value = distance(torch.tensor([0.0, 3.0]), torch.tensor([1.0]))
+value = distance(torch.tensor([0.0, 3.0]), torch.tensor([1.0, 1.0, 1.0]))
 assert abs(value - 1.5) < 1e-4, (
     f"half of the earth goes from 0 to 1 and half from 3 to 1: W1 is 1.5, not {value}: the numbers may differ")
 ### BEGIN HIDDEN TESTS
@@ -333,8 +335,8 @@ plt.show()
 # $$ \frac1B \sum_i \big( \|\nabla f(\hat x_i)\| - 1 \big)^2 , \qquad
 #    \hat x_i = u_i\, x^{\text{real}}_i + (1 - u_i)\, x^{\text{fake}}_i . $$
 #
-# The norm is that of the whole gradient of one element, whatever its shape. The penalty is differentiated again, by the
-# critic's parameters; it never reaches the generator.
+# Here $f$ is the critic, and the $u_i$ are given. The norm is that of the whole gradient of one element, whatever its
+# shape. The penalty is differentiated again, by the critic's parameters; it never reaches the generator.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -670,8 +672,9 @@ plt.show()
 
 # %% [markdown] nbgrader={"grade_id": "experiment_answer", "solution": true, "grade": true, "points": 5}
 # ### BEGIN SOLUTION
-# The runs in which the generator is ahead hit the fewest modes, though their discriminator's loss is near log 4: what
-# it learned of the last place does not apply to the present one, so it can only guess. The loss says how the players
-# stand to each other, not how q stands to p; with the discriminator ahead the samples are better. The threads
-# remain because G is continuous and the plane of noise connected: its image cannot be eight islands.
+# Nearest to log 4 are the losses of the four runs whose discriminator is not the faster one, and these have the
+# fewest good samples; with the generator ahead hardly a mode is hit. What the discriminator learned of the last place
+# does not apply to the present one, so it can only guess. The loss says how the players stand to each other, not how
+# q stands to p; with the discriminator ahead the samples are better. The threads remain because G is continuous and
+# the plane of noise connected: its image cannot be eight islands.
 # ### END SOLUTION

@@ -321,7 +321,7 @@ torch.testing.assert_close(mixed, torch.tensor([-1500.0, 1200.0 - math.log(2)], 
 # ## Task 6 · A run that went wrong (medium, 4 points)
 #
 # A colleague trained the autoencoder below on the spots. The loss fell at once and then stood still; every
-# reconstruction is the same grey cloud. The next cell repeats the run and prints what was logged.
+# reconstruction is the same grey cloud. The next two cells repeat the run and print what was logged.
 
 # %% nbgrader={"grade_id": "broken_run", "locked": true}
 class VAE(nn.Module):
@@ -381,7 +381,7 @@ log(train(VAE(), broken_loss, data), data)
 # What is the cause?
 #
 # - **a** The learning rate is too high: the encoder jumps about.
-# - **b** No gradient reaches the encoder, because the sample is detached.
+# - **b** No gradient reaches the encoder, because its mean and its `logvar` are detached.
 # - **c** The error is a *mean* over 196 pixels, the KL a *sum* over the latents: the KL weighs far too much.
 # - **d** Two latents are too few for the place of a spot.
 #
@@ -390,8 +390,9 @@ log(train(VAE(), broken_loss, data), data)
 #
 # <details><summary>Hint 1</summary>
 #
-# The variances are near 1 and the means near 0: the encoder gives up on purpose. What would (b) look like? And how many
-# nats does the reconstruction term of task 3 have to offer, compared to `F.mse_loss`?
+# The variances are 1 and the means 0, to three digits: the encoder gives up on purpose. What would (b) look like?
+# (Log a fresh `VAE()`, which nobody has trained.) And how many nats does the reconstruction term of task 3 have to
+# offer, compared to `F.mse_loss`?
 #
 # </details>
 #
@@ -442,7 +443,7 @@ assert abs(coded - 4) < 0.01, (
     "weight 1 and averaged over the batch?")
 sharp = (vae_loss(x, x + 1, torch.zeros(4, 2), torch.zeros(4, 2), 0.1)
          - vae_loss(x, x, torch.zeros(4, 2), torch.zeros(4, 2), 0.1)).item()
-assert abs(sharp - 9800) < 10, f"with sigma 0.1 the same error costs 9800 nats, not {sharp:.0f}: sigma is not used"
+assert abs(sharp - 9800) < 10, f"with sigma 0.1 the same error costs 9800 nats, not {sharp:.0f}: is the error divided by 2 sigma^2?"
 ### BEGIN HIDDEN TESTS
 for batch, pixels, latents, sigma in ((3, 5, 2, 0.3), (7, 20, 6, 1.4)):
     generator = torch.Generator().manual_seed(batch)

@@ -86,9 +86,9 @@ assert codes.shape == squared.shape == (3,), (
 assert codes.dtype == torch.int64, f"codes are int64, not {codes.dtype}: did you return them first?"
 assert codes.tolist() == [0, 1, 0], (
     f"the nearest codes of these points are 0, 1, 0, not {codes.tolist()}"
-    + (": is the length of the codes in your distance? A short code is not a near code" if codes[1] == 1 else
+    + (": is the length of the codes in your distance? A long code is not a near code" if codes[1] == 1 else
        ": is it the smallest distance?"))
-assert squared[0] > 0.5, f"point (0, 0) is at distance 1 from its code, not {squared[0]:.2f}: do not leave out |x|^2"
+assert squared[1] > 0, f"point (3, 4) is at squared distance 16 from its code, not {squared[1]:.2f}: do not leave out |x|^2"
 torch.testing.assert_close(squared, torch.tensor([1.0, 16.0, 1.64]), rtol=1e-3, atol=1e-3, msg=(
     f"the squared distances are 1, 16, 1.64; you have {[round(d, 3) for d in squared.tolist()]}: squared, and summed "
     "(not averaged) over components?"))
@@ -440,8 +440,8 @@ for seed, (N, K, n) in enumerate(((64, 5, 3), (1000, 30, 2), (10, 1, 4))):
 # %% [markdown]
 # ## Task 6 · A run that went wrong (medium, 4 points)
 #
-# A colleague wants sixteen codes for the sixteen heaps. The codebook starts as standard normal numbers, the popular
-# default. Nothing crashes, $J$ falls, and then it stays far above what sixteen codes can do. The next cells repeat the
+# A colleague wants sixteen codes for the sixteen heaps. The codebook starts as normal numbers around (-4, -4), far from
+# most points. Nothing crashes, $J$ falls, and then it stays far above what sixteen codes can do. The next cells repeat the
 # run; the log has $J$, the *usage* (the share of codes that any point uses) and by how far the codes moved in total.
 
 # %% nbgrader={"grade_id": "broken_run", "locked": true}
@@ -460,7 +460,7 @@ def run_lloyd(x: Tensor, codebook: Tensor, steps: int, find, move, restart=None,
 
 # %% tags=["nbval-ignore-output"]
 heaps = make_heaps()
-normal = torch.randn(16, 2, generator=torch.Generator().manual_seed(4))
+normal = torch.randn(16, 2, generator=torch.Generator().manual_seed(4)) - 4
 broken, log = run_lloyd(heaps, normal, 40, nearest, centroids)
 for step in (0, 1, 2, 5, 10, 20, 39):
     print("round {:2}: J {:6.2f}, usage {:.2f}, moved by {:.3f}".format(step + 1, *log[step]))
@@ -468,7 +468,7 @@ lattice = 4 * torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0))
 print(f"J with a code on every heap: {nearest(heaps, lattice)[1].mean():.2f}")
 
 # %% [markdown]
-# What is the cause?
+# Which cause does the log show?
 #
 # - **a** Codes do not move to the mean of their points: the centroid step has a fault.
 # - **b** There were too few rounds: $J$ is still falling.
@@ -563,7 +563,8 @@ for seed, (N, K) in enumerate(((40, 40), (300, 9), (30, 3))):
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The same start, mended:
+# The same start, mended. All codes are at work now. What still keeps $J$ above that of a code on every heap is the trap
+# of **c**: restarts cure idle codes, not a bad start (task 4 does).
 
 # %% tags=["nbval-ignore-output"]
 mended, log = run_lloyd(heaps, normal, 40, nearest, centroids, restart_idle)
@@ -573,7 +574,7 @@ figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.1), constrained_layout=True)
 for axis, codebook, title in zip(axes, (broken, mended), ("as the colleague ran it", "with your restarts")):
     axis.scatter(*heaps.T, s=1, color="#6b7280", alpha=0.5)
     axis.scatter(*codebook.T, s=30, color="#dc2626", edgecolor="black")
-    axis.set(title=title, aspect="equal", xlim=(-2.5, 14.5), ylim=(-2.5, 14.5))
+    axis.set(title=title, aspect="equal", xlim=(-7.5, 14.5), ylim=(-7.5, 14.5))
 plt.show()
 
 # %% [markdown]

@@ -150,7 +150,8 @@ torch.testing.assert_close(z.grad, 3 * out.detach() ** 2, msg=(
 # $$ \text{codebook loss} = \frac{1}{N D} \sum_i \big\|\mathrm{sg}[z_i] - e_{k_i}\big\|^2 , \qquad
 #    \text{commitment loss} = \frac{1}{N D} \sum_i \big\|z_i - \mathrm{sg}[e_{k_i}]\big\|^2 . $$
 #
-# The two have the same value. They differ in who is told to move. ($\beta$ comes later, in the training loop.)
+# $N$ is the number of latents. The two have the same value. They differ in who is told to move. ($\beta$ comes later,
+# in the training loop.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -428,7 +429,7 @@ for seed, (N, K, share) in enumerate(((64, 64, 0.5), (90, 7, 1.2), (30, 3, 0.0))
     book = 9 + torch.randn(K, 3, generator=generator, dtype=torch.float64)
     kept = [tensor.clone() for tensor in (old, old[:, None] * book, book)]
     count, total, moved = restart(latents, kept[0], kept[1], kept[2], share, generator)
-    assert torch.equal(kept[0], old) and torch.equal(kept[2], book), "restart must not change its arguments"
+    assert all(map(torch.equal, kept, (old, old[:, None] * book, book))), "restart must not change its arguments"
     assert not (moved.requires_grad or total.requires_grad), "restarted codes must be no part of the graph: detach z"
     for k in range(K):
         if old[k].item() < share * N / K:
@@ -655,9 +656,10 @@ plt.show()
 
 # %% [markdown] nbgrader={"grade_id": "experiment_answer", "solution": true, "grade": true, "points": 5}
 # ### BEGIN SOLUTION
-# Without restarts a larger codebook is paid for but hardly used: perplexity and PSNR stay where they are. With restarts
-# both grow with K. A code that no latent chooses gets no sum and no count, so the update leaves it where it is; the
-# codes in use have moved to the latents and stay nearer to them. If only one number is logged: perplexity, because it
-# falls when codes die *and* when a few codes take all the traffic, while usage counts a code that was chosen once like
-# one that was chosen a million times. Its blind spot: it does not say whether codes are unused or only rare.
+# Without restarts a larger codebook is paid for but hardly used: perplexity and PSNR stay where they are. With
+# restarts perplexity grows with K, and so does PSNR, though the last two doublings buy little. A code that no latent
+# chooses gets no sum and no count, so the update leaves it where it is; the codes in use have moved to the latents
+# and stay nearer to them. If only one number is logged: perplexity, because it falls when codes die *and* when a few
+# codes take all the traffic, while usage counts a code that was chosen once like one that was chosen a million times.
+# Its blind spot: it does not say whether codes are unused or only rare.
 # ### END SOLUTION

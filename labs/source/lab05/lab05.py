@@ -81,7 +81,7 @@ loss = critic_loss(real, painted)
 assert isinstance(loss, Tensor) and loss.ndim == 0, "the critic's loss is a tensor without axes"
 assert abs(loss.item() - 1.25) < 1e-4, (
     f"real logits 0.5 and 3 give (0.5 + 0) / 2, painted ones -2, 0 and 1 give (0 + 1 + 2) / 3: 1.25, not "
-    f"{loss.item():.3f}" + (": are real and painted exchanged?" if abs(loss.item() - 17 / 6) < 1e-3 else
+    f"{loss.item():.3f}" + (": are real and painted exchanged?" if abs(loss.item() - 49 / 12) < 1e-3 else
                             ": two means, taken apart; and no term may be negative"))
 to_real, to_painted = torch.autograd.grad(loss, (real, painted))
 assert (to_real <= 0).all() and (to_painted >= 0).all(), "a step down must raise real logits and lower painted ones"
@@ -182,7 +182,7 @@ assert receptive_field([(3, 1), (3, 1)]) == 5, f"two of them see 5 pixels, not {
 value = receptive_field([(4, 2), (3, 1), (3, 1)])
 assert value == 12, (
     f"kernels 4, 3, 3 with strides 2, 1, 1 see 12 pixels, not {value}"
-    + (": go from the last layer to the first" if value in (13, 18) else ""))
+    + (": go from the last layer to the first" if value == 8 else ""))
 value = receptive_field([(4, 2), (4, 2), (4, 2), (4, 1), (4, 1)])
 assert value == 70, f"the usual critic of three strided layers, then two of kernel 4, sees 70 pixels, not {value}"
 ### BEGIN HIDDEN TESTS
@@ -324,8 +324,9 @@ assert 1.9 < value < 2.0001, (
 # $$ \lambda = \min\!\Big( \frac{\| \nabla_W \mathcal L_{\text{rec}} \|}
 #    {\| \nabla_W \mathcal L_{\text{adv}} \| + \delta},\ \lambda_{\max} \Big), \qquad \delta = 10^{-6} . $$
 #
-# It is a number, not a function: no gradient flows through it. Norms are taken in float32, whatever the type of $W$: in
-# half precision a large norm overflows. The losses are differentiated again afterwards, so their graph must stay.
+# $\lambda_{\max}$ is `maximum`. $\lambda$ is a number, not a function: no gradient flows through it. Norms are taken in
+# float32, whatever the type of $W$: in half precision a large norm overflows. The losses are differentiated again
+# afterwards, so their graph must stay.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -403,7 +404,8 @@ assert slope.tolist() == [50, 50, 50], "the losses must be as they were"
 # %% [markdown]
 # ## Task 5 · The ramp, and the decoder's whole loss (medium, 3 points)
 #
-# While the critic knows nothing, it should be silent. Its weight grows on a ramp, in shares $\varphi$ of the *run*:
+# While the critic knows nothing, it should be silent. Its weight grows on a ramp, in shares $\varphi$ of the *run* (in
+# code `share`), from $\varphi_0$ (`start`) to $\varphi_1$ (`full`):
 #
 # $$ \rho(\varphi) = \min\!\Big(1, \max\!\Big(0, \frac{\varphi - \varphi_0}{\varphi_1 - \varphi_0}\Big)\Big) ; \qquad
 #    \text{for } \varphi_0 = \varphi_1 \text{: 0 before, 1 from there on.} $$

@@ -54,7 +54,8 @@ def weaves(n: int, generator: torch.Generator) -> Tensor:
 # $$ \operatorname{out}_i = \sum_j a_{ij} v_j, \qquad
 #    a_{ij} = \operatorname{softmax}_j \Big( \frac{q_i \cdot k_j}{\sqrt d} + m_{ij} \Big) $$
 #
-# $m_{ij}$ is 0 where position $i$ may look at position $j$, and $-\infty$ where it may not.
+# $m_{ij}$ is 0 where position $i$ may look at position $j$, and $-\infty$ where it may not; $d$ is the number of
+# channels of a query.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -91,9 +92,9 @@ torch.testing.assert_close(mean, v.mean(1, keepdim=True).expand(2, 5, 3), msg=(
 one, big = torch.eye(4)[None], torch.arange(4.0).view(1, 4, 1)
 sharp = attend(200 * one, one, big)
 torch.testing.assert_close(sharp, big, atol=1e-3, rtol=0, msg=(
-    "query i is the i-th key, a hundred times: it should see the i-th value alone; is the softmax over the keys?"))
-wide = attend(torch.ones(1, 1, 64), torch.stack([torch.zeros(64), torch.full((64,), math.log(3) / 8)])[None],
-              torch.tensor([[[0.0], [1.0]]])).item()
+    "query i is the i-th key, two hundred times: it should see the i-th value alone; is the softmax over the keys?"))
+wide = attend(torch.ones(1, 2, 64), torch.stack([torch.zeros(64), torch.full((64,), math.log(3) / 8)])[None],
+              torch.tensor([[[0.0], [1.0]]]))[0, 0].item()
 assert abs(wide - 0.75) < 1e-3, (
     f"the scores 0 and 8 log 3, divided by sqrt(64), give the weights 1/4 and 3/4; you have {wide:.2f} for the second"
     + (": divide by the root of d, not by d" if abs(wide - 0.534) < 0.01 else ": is the score divided by sqrt(d)?"))
@@ -232,7 +233,7 @@ for batch, length, alphabet in ((1, 1, 2), (4, 9, 5), (3, 20, 50)):
 # %% [markdown]
 # ## Task 4 · Temperature and top-k (medium, 3 points)
 #
-# Divide the logits by the temperature; then keep the $k$ largest and forbid the rest ($-\infty$).
+# Divide the logits by the temperature; then keep the `top_k` largest and forbid the rest ($-\infty$). `None` keeps all.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -346,8 +347,8 @@ assert draw(markov, 2, 1, torch.Generator()).shape == (2, 1), "a sequence of one
 # %% [markdown]
 # ## Task 6 · A run that went wrong (medium, 4 points)
 #
-# A colleague's prior reached a loss that nobody had seen before, and draws rubbish. The next cell repeats the run:
-# training loss in bits a code, and the share of drawn patterns that are weaves.
+# A colleague's prior reached a loss that nobody had seen before, and draws rubbish. The next two cells repeat the
+# run: training loss in bits a code, and the share of drawn patterns that are weaves.
 
 # %% nbgrader={"grade_id": "broken_run", "locked": true}
 def broken_loss(model, codes: Tensor) -> Tensor:
@@ -505,7 +506,8 @@ plt.show()
 # %% [markdown] nbgrader={"grade_id": "experiment_answer", "solution": true, "grade": true, "points": 5}
 # ### BEGIN SOLUTION
 # The model was trained to give the data's probabilities, and temperature 1 draws from them. Below, the small
-# preferences that it learned by chance are raised to a power: some weaves come again and again and others never, though
-# each is perfect. Above, codes that break the grammar get a share at each of 36 places, and one of them spoils a
-# pattern. A broken pattern is seen at once; what never comes is seen only by counting.
+# preferences that it learned by chance are raised to a power: some weaves come again and again and others never. A
+# mistake that it prefers comes again and again too, so the share of weaves need not grow: here it is lower at 0.3
+# than at 0.7. Above, codes that break the grammar get a share at each of 36 places, and one of them spoils a pattern.
+# A broken pattern is seen at once; what never comes is seen only by counting.
 # ### END SOLUTION

@@ -19,10 +19,11 @@
 # graded alone: an error in task 2 does not cost points in task 5. Keep the helpers of a task in its cell. Folded hints
 # go one step at a time: try for five minutes before you open the first.
 #
-# **Notation.** There are $T$ noise levels; in code they are counted from 0, so `t = 0` is the *first noisy* level and
-# the clean data have no index. `betas[t]` is $\beta$, `alphas_cumprod[t]` is $\bar\alpha = \prod_{s \le t} (1 -
-# \beta_s)$; both are float64 tensors of shape `(T,)`. A batch has one level for each of its elements: `t` is int64 of
-# shape `(B,)`.
+# **Notation.** There are $T$ noise levels; in this lab they are counted from 0 (the chapters count from 1), so `t = 0`
+# is the *first noisy* level. The clean data come before it; $x_0$, in code `x0`, is still their name, as in the
+# chapters. $\varepsilon$ (`eps`) is standard normal noise of the shape of $x_0$. `betas[t]` is $\beta$,
+# `alphas_cumprod[t]` is $\bar\alpha = \prod_{s \le t} (1 - \beta_s)$; both are float64 tensors of shape `(T,)`. A batch
+# has one level for each of its elements: `t` is int64 of shape `(B,)`.
 
 # %% nbgrader={"grade_id": "setup", "locked": true}
 import math
@@ -49,7 +50,8 @@ def spiral(n: int, generator: torch.Generator) -> Tensor:
 # $$ f(i) = \cos^2\!\Big( \frac{i / T + s}{1 + s} \cdot \frac{\pi}{2} \Big), \qquad
 #    \beta_t = \min\!\Big(1 - \frac{f(t + 1)}{f(t)},\ \beta_{\max}\Big), \qquad t = 0, \dots, T - 1 . $$
 #
-# Because of the minimum, $\bar\alpha$ must be computed from the *clipped* betas, not from $f$.
+# In code $T$ is `steps`, $s$ is `offset`, $\beta_{\max}$ is `max_beta`. Because of the minimum, $\bar\alpha$ must be
+# computed from the *clipped* betas, not from $f$.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -243,7 +245,7 @@ assert abs(variance[0]) < 1e-12, (
     "What is alphas_cumprod before level 0?")
 torch.testing.assert_close(mean[0], x0[0], msg=(
     "from level 0 the step leads exactly to x0: is alphas_cumprod before level 0 a 1?"))
-# the textbook's way, for level 1: multiply q(x_1 | x_0) by q(x_2 | x_1) and complete the square
+# the textbook's way, for level 1 (step 2 of the chapters): multiply q(x_1 | x_0) by q(x_2 | x_1) and complete the square
 precision = 1 / 0.1 + 0.8 / 0.2
 by_hand = (math.sqrt(0.9) * 2 / 0.1 + math.sqrt(0.8) * -1 / 0.2) / precision
 assert abs(variance[1] - 1 / precision) < 1e-6, f"at level 1 the variance is {1 / precision:.4f}, not {variance[1]:.4f}"
@@ -429,7 +431,7 @@ for level in range(8):
 # ## Task 6 · A run that went wrong (medium, 4 points)
 #
 # A colleague trained the network below on the spiral. The loss fell and looked harmless, but the samples were a blot.
-# The next cell repeats the run and prints what was logged: the loss in five ranges of levels, and by how much the
+# The next cells repeat the run and print what was logged: the loss in five ranges of levels, and by how much the
 # network's output changes when only `t` is changed.
 
 # %% nbgrader={"grade_id": "broken_run", "locked": true}
@@ -498,12 +500,12 @@ log(broken, data, alphas_cumprod)
 # - **d** The data are not of unit variance.
 #
 # Set `cause` to its letter, and write `embed_time` so that it does what `broken_embedding` should. The features must
-# lie between -1 and 1, tell any two levels apart, and be near each other for neighbouring levels.
+# lie between -1 and 1, tell any two levels apart, and be near each other for neighbouring levels: nearer than half of
+# the largest distance between any two levels, for 10 levels as for 1000.
 #
 # <details><summary>Hint 1</summary>
 #
-# Two of the causes would make the loss 1 at some or all levels. Which line of the log is one that no healthy run
-# prints?
+# One of the causes would make the loss 1 at all levels. Which line of the log is one that no healthy run prints?
 #
 # </details>
 #
@@ -595,8 +597,9 @@ plt.show()
 # ## Experiment · How many levels are enough? (5 points, graded by hand)
 #
 # Train and sample with $T$ = 5, 20 and 100 levels (same network, same number of iterations). Draw the three results
-# side by side, and give one number for each: the mean distance of a drawn point to its nearest data point. Then argue
-# in two or three sentences: why do few steps hurt, although the posterior is exact for every $T$? (Exact *given what*?)
+# side by side, and give one number for each: the mean distance of a drawn point to the nearest of a few thousand fresh
+# data points (`spiral` with another seed). Then argue in two or three sentences: why do few steps hurt, although the
+# posterior is exact for every $T$? (Exact *given what*?)
 #
 # | Rubric | points |
 # |---|---|

@@ -12,7 +12,7 @@
 # At the end your guidance will have drawn the blue class at four scales, with a *perfect* denoiser. At scale 0 the
 # question is ignored; at 1 one gets the blue data, exactly; beyond, obedience is bought with variety.
 #
-# ![Four panels of points on three coloured clusters: spread over all, on blue, huddled at its rim](expected.png)
+# ![Four panels of points on clusters of three colours: spread over all, on blue, huddled at its rim](expected.png)
 #
 # **How it works.** Replace each `# YOUR CODE HERE` (and the line below it) by your own code. Under each task stand
 # tests that say *what* is wrong; more tests run when the lab is graded, on other sizes, types and edge cases. A task is
@@ -294,7 +294,7 @@ for scale, interval, wanted in ((1.0, (0.0, math.inf), [3]), (4.0, (2.0, 3.0), [
 # ## Task 3 · Taming the size (easy, 3 points)
 #
 # Large scales make guesses too large. `rescale` keeps the direction and takes back the size: with the standard
-# deviations of each guess *over everything but the batch*,
+# deviations of each guess *over everything but the batch*, and a share $\varphi$ between 0 and 1,
 #
 # $$ \hat x_0' = \hat x_0^{\,w}\, \Big( \varphi\,
 #    \frac{\operatorname{std}\, \hat x_0(x, c)}{\operatorname{std}\, \hat x_0^{\,w}} + 1 - \varphi \Big) . $$
@@ -363,7 +363,8 @@ assert grey.isfinite().all() and (grey == 0).all(), "a guess without deviation g
 # $$ \hat x_0^{\,w} = \hat x_0(x) + w\, \sigma^2\, \nabla_x \log p(c \mid x) . $$
 #
 # With a perfect classifier and $w = 1$ this *is* the conditional guess. Samplers run under `torch.no_grad()`; yet you
-# need a gradient. And the guess that you return must not hang on a graph, nor may `x` be changed.
+# need a gradient. And the guess that you return must not hang on a graph, `x` must not be changed, and the classifier's
+# own weights must get no gradients.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -502,7 +503,7 @@ log(train(broken_drop), null=0)
 #
 # - **a** Labels are dropped too often: the network forgets the classes.
 # - **b** The scale is too large for this class.
-# - **c** A dropped label is a class of its own right: one number means two things.
+# - **c** A dropped label cannot be told from a real class: one number means two things.
 # - **d** All labels of a batch are dropped together.
 #
 # Set `cause` to its letter, and write the function as it should be: each label, independently of the others, becomes
@@ -540,8 +541,8 @@ assert drop_labels(torch.arange(3), 3, 0.5, seeded(0)) is not None and cause in 
     "set `cause` to a, b, c or d, and write drop_labels")
 ### BEGIN HIDDEN TESTS
 assert cause == "c", (
-    "that cause would touch all classes alike. Look at the class whose guess does not differ from the null guess at "
-    "all, and which is not even recognised at scale 1")
+    "too much dropping, or whole batches, would touch all classes alike, and here even scale 1 does badly. Look at the "
+    "class whose guess does not differ from the null guess at all: which label does it have?")
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade_id": "test_drop_labels", "grade": true, "points": 3}
@@ -596,8 +597,8 @@ plt.show()
 # %% [markdown]
 # ## Experiment · What does obedience cost? (5 points, graded by hand)
 #
-# With the trained network or the exact one, draw 500 points of one class at five scales or more between 0 and 8. Plot
-# over the scale: how many are recognised (`log_class(points, 0.0, c).exp().mean()`), and their standard deviation.
+# With the trained network or the exact one, draw 500 points of class 0 (blue) at five scales or more between 0 and 8.
+# Plot over the scale: how many are recognised (`log_class(points, 0.0, c).exp().mean()`), and their standard deviation.
 # Repeat with guidance in an interval of your choice, say $0.3 \le \sigma \le 2$. Then argue in three or four
 # sentences: which scale would you ship, what does the interval save, and why can the samples at scale 8 *not* be
 # described as "the most typical points of the class"?
