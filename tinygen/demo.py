@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from .cli.common import progress
 from .data import load, to_float, to_uint8
 from .evaluate import evaluate, print_report
 from .models import load_model
@@ -91,9 +90,7 @@ def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = Non
         reports = {}
         for name, options in (("vqgan", {}), ("ldm", {"steps": plan.steps, "guidance_scale": plan.guidance})):
             model, info = load_model(out / name, device)
-            with progress() as show:
-                found = evaluate(model, info, plan.data, plan.n, device=device, watch=lambda *made: show(*made[:3]), **options)
-            reports[name] = found | {"training": training(info)}
+            reports[name] = evaluate(model, info, plan.data, plan.n, device=device, **options) | {"training": training(info)}
             print_report(reports[name], console)
     report = {"plan": vars(plan), "tier": tier, "device": describe(device), "seconds": seconds, "models": reports}
     (out / "report.json").write_text(json.dumps(report, indent=1))
