@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tinygen.data import ImageSet, generate_shapes, to_float
 from tinygen.errors import TinygenError
 from tinygen.latent import CLIP, ClipObjective, info_nce
-from tinygen.models import load_model, zoo_names
+from tinygen.models import load_model
 from tinygen.train import Recipe, TrainConfig, Trainer, load_recipe
 
 WORDS = ["a", "blue", "dark", "bright", "red"]
@@ -127,7 +127,6 @@ def test_the_recipe_keeps_mirrors_out():
     assert recipe.kind == "clip" and not recipe.train.flip               # captions say "left"
 
 
-@pytest.mark.skipif("shapes-clip" not in zoo_names(), reason="not trained yet")
 def test_the_zoo_model_picks_the_caption_among_fifty():
     model, _ = load_model("zoo:shapes-clip")
     data = generate_shapes(50, seed=11, split="test")
