@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinygen.nn import (Attention, Downsample, ResidualBlock, TransformerBlock, Upsample, group_norm,
+from tinygen.nn import (Attention, Downsample, ResidualBlock, TransformerBlock, Upsample, attend, group_norm,
                         sinusoidal_embedding, sinusoidal_positions_2d, zero_)
 
 
@@ -44,6 +44,18 @@ def test_masked_keys_do_not_matter():
     assert torch.equal(attention(x, context, mask), attention(x, other, mask))
     torch.testing.assert_close(attention(x, context, mask)[:1], attention(x[:1], context[:1, :4]))
     assert not torch.allclose(attention(x, context), attention(x, other))
+
+
+def test_attend_is_softmax_attention_and_stays_in_float32_on_a_cpu():
+    q, k, v = randn(2, 3, 5, 4), randn(2, 3, 7, 4, seed=1), randn(2, 3, 7, 4, seed=2)
+    mask = torch.tensor([[1, 1, 0, 1, 1, 0, 1], [1, 0, 0, 0, 0, 0, 1]]).bool()[:, None, None, :]
+    scores = (q @ k.mT / 2).masked_fill(~mask, -torch.inf)
+    expected = scores.softmax(-1) @ v
+    torch.testing.assert_close(attend(q, k, v, mask), expected)
+    with torch.autocast("cpu", torch.bfloat16):                  # half the bits would be right to two digits only
+        torch.testing.assert_close(attend(q, k, v, mask), expected)
+    causal = (q @ k[:, :, :5].mT / 2).masked_fill(~torch.ones(5, 5).tril().bool(), -torch.inf).softmax(-1) @ v[:, :, :5]
+    torch.testing.assert_close(attend(q, k[:, :, :5], v[:, :, :5], causal=True), causal)
 
 
 def test_causal_attention_does_not_look_ahead():

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import TinygenError
-from ..nn import Attention, sinusoidal_positions_2d, zero_
+from ..nn import Attention, attend, sinusoidal_positions_2d, zero_
 
 from .unet import ConditionEmbedding
 
@@ -30,7 +30,7 @@ class DiTBlock(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)    # (B, heads, N, d) each
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v).transpose(1, 2).flatten(2))
 
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None = None,
                 context_mask: Tensor | None = None) -> Tensor:

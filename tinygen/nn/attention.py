@@ -1,9 +1,21 @@
 """Attention (Vaswani et al. 2017, arXiv:1706.03762) and the pre-norm transformer block."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import zero_
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v: q (B, heads, N, d), k and v (B, heads, M, d), mask (broadcast to B, heads, N, M) -> like q.
+
+    On a CPU always in float32: torch's bfloat16 kernel takes up to five times as long for its backward pass.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask, is_causal=causal)
 
 
 class Attention(nn.Module):
@@ -26,8 +38,7 @@ class Attention(nn.Module):
         context = x if context is None else context
         k, v = self.to_kv(context).chunk(2, dim=-1)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.to_q(x), k, v))  # (B, heads, N, d)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :],
-                                           is_causal=self.causal)
+        h = attend(q, k, v, None if mask is None else mask[:, None, None, :], self.causal)
         return self.out(h.transpose(1, 2).flatten(2))
 
 
