@@ -48,8 +48,8 @@ PROMPTS = (
     "a large purple crescent on a yellow dotted background",
     "a small blue diamond on the right of a green gradient background",
 )
-DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=400, steps=12, guidance=3.0, prompts=PROMPTS,
-            changes=("objective.label_dropout=0.1",))
+DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=2.5, prompts=PROMPTS,
+            changes=("objective.label_dropout=0.25", "train.batch_size=64", "train.lr=3.0e-3"))
 SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 10.0, n=10000, steps=24, guidance=2.0)
 
 
@@ -182,8 +182,7 @@ def write_page(plan: Plan, out: Path, pictures: dict[str, Path], reports: dict, 
             ("codebook", "The codebook", "How often each code is used, and what the decoder draws for it."),
             ("classes", "Samples, class by class", "Latent diffusion starts from noise and is told the object only."),
             ("prompts", "Samples, sentence by sentence",
-             "The same network, told in words: the first samples drawn, not the best. Colour, place and background come "
-             "first, the object last."),
+             "The same network, told in words: the first samples drawn, not the best."),
             ("denoising", "From noise to picture",
              "Above, the latents as they are, decoded; below, the network's guess of where they lead."),
             ("curves", "How training went", "The terms of the losses over the images seen.")):
