@@ -629,7 +629,7 @@ assert nobody[0] == 0 and abs(nobody[1]) < 1e-9, "no good points: 0 modes, share
 # Now the reward: the same networks, with the discriminator ahead.
 
 # %% tags=["nbval-ignore-output", "expected-picture"]
-balanced, _ = train(play_round, rate_G=1e-3, rate_D=3e-3, steps=1600)
+balanced, _ = train(play_round, rate_G=1e-3, rate_D=3e-3, steps=1200)
 noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
 shown = {"data": ring(2000, torch.Generator().manual_seed(0)), "generator ahead": ahead(noise).detach(),
          "discriminator ahead": balanced(noise).detach()}

@@ -350,7 +350,7 @@ def broken_loss(x: Tensor, decoded: Tensor, mean: Tensor, logvar: Tensor, sigma:
 def train(model: VAE, loss, data: Tensor, sigma: float = 0.1, iterations: int = 500) -> VAE:
     """Adam on loss(x, decoded, mean, logvar, sigma)."""
     generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3, fused=True)
     for _ in range(iterations):
         x = data[torch.randint(len(data), (64,), generator=generator)]
         mean, logvar = model.encode(x)
@@ -464,7 +464,7 @@ assert loss.requires_grad, "no gradient reaches the networks: is something detac
 
 # %% tags=["nbval-ignore-output", "expected-picture"]
 torch.manual_seed(0)
-model = train(VAE(), vae_loss, data, iterations=1600)
+model = train(VAE(), vae_loss, data, iterations=1200)
 log(model, data)
 fresh = spots(6, torch.Generator().manual_seed(5))
 with torch.no_grad():

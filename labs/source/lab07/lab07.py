@@ -459,7 +459,7 @@ class Network(nn.Module):
 def train(network: nn.Module, loss, data: Tensor, alphas_cumprod: Tensor, iterations: int = 1000) -> nn.Module:
     """Adam on loss(network, batch, alphas_cumprod, generator)."""
     generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(network.parameters(), lr=4e-3)
+    optimiser = torch.optim.Adam(network.parameters(), lr=4e-3, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
     for _ in range(iterations):
         batch = data[torch.randint(len(data), (192,), generator=generator)]
@@ -488,7 +488,7 @@ def log(network: nn.Module, data: Tensor, alphas_cumprod: Tensor) -> None:
 torch.manual_seed(0)
 data = spiral(4000, torch.Generator().manual_seed(0))
 betas, alphas_cumprod = cosine_schedule(100)
-broken = train(Network(broken_embedding, 100), ddpm_loss, data, alphas_cumprod, iterations=600)
+broken = train(Network(broken_embedding, 100), ddpm_loss, data, alphas_cumprod, iterations=400)
 log(broken, data, alphas_cumprod)
 
 # %% [markdown]
