@@ -4,6 +4,7 @@ Chapters, appendices and labs are found by their names, every index is made from
 """
 
 import argparse
+import gc
 import os
 import re
 import shutil
@@ -50,15 +51,16 @@ def main() -> int:
     out = options.out.resolve()
     if out.exists() and any(out.iterdir()) and not (out / ".buildinfo").exists():
         parser.error(f"{options.out} is not empty and holds no site: name another folder")
+    gc.set_threshold(100_000)                                   # pages are large trees, which need no search for litter
     with tempfile.TemporaryDirectory() as folder:
         source, site, doctrees = Path(folder, "source"), Path(folder, "site"), Path(folder, "doctrees")
         source.mkdir()
         site.mkdir()
         assemble(source, site, options.repository.rstrip("/"))
         os.environ["TINYGEN_REPOSITORY"] = options.repository
-        jobs = str(min(4, os.cpu_count() or 1))
-        status = sphinx(["-b", "html", "-W", "--keep-going", "-q", "-j", jobs, "-c", str(HERE), "-d", str(doctrees),
-                         str(source), str(site)])               # in this process: torch is imported once
+        # In this process: torch is imported once. More processes spend on copies of the pages what they save.
+        status = sphinx(["-b", "html", "-W", "--keep-going", "-q", "-c", str(HERE), "-d", str(doctrees), str(source),
+                         str(site)])
         if status == 0:
             shutil.rmtree(out, ignore_errors=True)
             out.parent.mkdir(parents=True, exist_ok=True)

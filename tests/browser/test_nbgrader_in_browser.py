@@ -35,6 +35,14 @@ def menu(page, *path: str) -> None:
     page.locator(".lm-Menu-itemLabel", has_text=path[1]).first.click()
 
 
+def save(page, what: str, field, text: str) -> None:
+    """Fill in a field of the formgrader, until the server has it."""
+    with page.expect_response(lambda answer: f"/api/{what}/" in answer.url and answer.request.method == "PUT") as saved:
+        field.fill(text)
+        field.blur()
+    assert saved.value.ok
+
+
 def test_a_student_fetches_works_validates_submits(browser_page, school, start_lab, pictures):
     home = school.place / "student-home"
     home.mkdir()
@@ -82,21 +90,18 @@ def test_an_instructor_collects_grades_and_gives_points_by_hand(browser_page, sc
         menu(page, "Nbgrader", "Formgrader")
         grader = page.frame_locator("iframe")
         grader.locator("a", has_text="Manual Grading").first.click()
-        page.wait_for_timeout(2000)
+        grader.locator(".breadcrumb .active", has_text="Manual Grading").wait_for()
         grader.locator("table a", has_text=NAME).click()
         grader.locator(".breadcrumb .active", has_text=NAME).wait_for()
         grader.locator("table a", has_text=NAME).click()
         grader.locator("table a", has_text="Submission #1").click()
         score = grader.locator("#notebook input.score#experiment_answer")
         score.scroll_into_view_if_needed()
-        score.fill("3")
-        score.blur()
-        grader.locator(".comment").last.fill("The plot has no axes.")
-        grader.locator(".comment").last.blur()
-        page.wait_for_timeout(1500)
+        save(page, "grade", score, "3")
+        save(page, "comment", grader.locator(".comment").last, "The plot has no axes.")
         page.screenshot(path=pictures / "nbgrader-formgrade.png")
-        formulas = grader.locator("mjx-container svg")
-        assert formulas.count() > 10                    # typeset by the course's own MathJax: nothing is fetched
+        formulas = grader.locator("mjx-container svg")  # typeset by the course's own MathJax: nothing is fetched
+        formulas.nth(10).wait_for(state="attached")
         page.close()
     with course.api().gradebook as book:
         submission = book.find_submission(NAME, student)
