@@ -4,7 +4,7 @@
                                       [--rounds 3]
 
 Milliseconds are medians over the steps after the first five, the least of the rounds, by the clock: run it on an idle machine.
-The spread is that of the recipe's own rounds: smaller differences say nothing. Start-up (of the first round) is what
+The spread is that of the recipe's own rounds: smaller differences say nothing. All but the last variant run uncompiled. Start-up (of the first round) is what
 passes before the second step begins: data, first stage, latents, compilation. On a GPU the share of the matrix peak
 is the FLOPs that PyTorch counts over the time, against --peak TFLOP/s (989: an H100 or H200 in dense bf16).
 """
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import tinygen.nn.attention
-from tinygen.data import Batches, load, to_float
+from tinygen.data import Batches, load
 from tinygen.train import load_recipe
 from tinygen.train.loop import Trainer
 from tinygen.train.precision import choose_precision
@@ -42,12 +42,13 @@ class Uncached(Batches):
 
 @contextmanager
 def nothing(trainer):
+    """The trainer as it is."""
     yield
 
 
 @contextmanager
 def contiguous(trainer):
-    """Weights laid out channels first."""
+    """Weights laid out channels first; the network lays its pictures out channels last as before."""
     trainer.objective.to(memory_format=torch.contiguous_format)
     yield
 
@@ -95,7 +96,7 @@ VARIANTS = {                                                                    
     "as the recipe": ((), nothing),
     "float32": (("train.precision=fp32",), nothing),
     "attention in half precision": ((), half_attention),
-    "channels first": ((), contiguous),
+    "weights channels first": ((), contiguous),
     "AdamW not fused": ((), plain_optimizer),
     "latents not cached": ((), uncached),
     "a host sync a term": ((), synchronising),
@@ -160,7 +161,8 @@ def main() -> None:
         rate = f"{row['gflop/s']:.1f}" if row["gflop/s"] else ""
         if rate and options.device != "cpu":
             rate += f" ({row['gflop/s'] / options.peak / 10:.1f} % of the peak)"
-        print(f"| {name} | {row['ms']:.1f} | {row['images/s']:.0f} | {row['images/s'] / base:.2f} | {rounds[0][name]['start-up s']:.1f} | {rate} |")
+        print(f"| {name} | {row['ms']:.1f} | {row['images/s']:.0f} | {row['images/s'] / base:.2f} | "
+              f"{rounds[0][name]['start-up s']:.1f} | {rate} |")
     print(f"\nspread: {', '.join(format(found[names[0]]['ms'], '.1f') for found in rounds)} ms for {names[0]}")
 
 

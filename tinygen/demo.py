@@ -48,7 +48,7 @@ PROMPTS = (
     "a large purple crescent on a yellow dotted background",
     "a small blue diamond on the right of a green gradient background",
 )
-DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=2.5, prompts=PROMPTS,
+DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=3.0, prompts=PROMPTS,
             changes=("objective.label_dropout=0.25", "train.batch_size=64", "train.lr=3.0e-3"))
 SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 10.0, n=10000, steps=24, guidance=2.0)
 

@@ -896,9 +896,8 @@ plt.show()
 # ### BEGIN SOLUTION
 # (All of these decoders, `plain` as well, had 100 steps.) A small weight costs no measurable decibel and changes little;
 # w = 1 costs about 0.4 dB, halves FD and brings back a third of the missing fine energy; w = 10 costs 2.4 dB, and its FD
-# is worse than that of squared error here (with one of two other seeds a little better), because colours drift and a grain
-# appears. All stay below the 3.01 dB that
-# suffice for perfect realism, so PSNR alone would not have warned anybody. I would ship w = 1, by FD: the judge took no
-# part in training. Fine energy only counts power at high frequencies, wherever it is: a grid, a grain or a spot in the
-# wrong place have it as well; here w = 10 has the most.
+# is worse than that of squared error here (with one of two other seeds a little better), because colours drift and a
+# grain appears. All stay below the 3.01 dB that suffice for perfect realism, so PSNR alone would not have warned anybody.
+# I would ship w = 1, by FD: the judge took no part in training. Fine energy only counts power at high frequencies,
+# wherever it is: a grid, a grain or a spot in the wrong place have it as well; here w = 10 has the most.
 # ### END SOLUTION

@@ -508,6 +508,6 @@ plt.show()
 # The model was trained to give the data's probabilities, and temperature 1 draws from them. Below, the small
 # preferences that it learned by chance are raised to a power: some weaves come again and again and others never. A
 # mistake that it prefers comes again and again too, so the share of weaves need not grow: here it is lower at 0.3
-# than at 0.7 (with other seeds it is higher). Above, codes that break the grammar get a share at each of 25 places, and one of them spoils a pattern.
-# A broken pattern is seen at once; what never comes is seen only by counting.
+# than at 0.7 (with other seeds it is higher). Above, codes that break the grammar get a share at each of 25 places, and
+# one of them spoils a pattern. A broken pattern is seen at once; what never comes is seen only by counting.
 # ### END SOLUTION
