@@ -1,32 +1,40 @@
-"""Peers side by side: the same images, the same seconds, the same optimiser, the same judge.
+"""Peers side by side: the same images, the same minutes, the same judge.
 
     pip install denoising-diffusion-pytorch vector-quantize-pytorch
-    python benchmarks/peers.py [--minutes 10] [--n 1000] [--only NAME ...] [--device cpu] [--data cifar10] [--out peers.json]
+    OMP_NUM_THREADS=1 python benchmarks/peers.py [--minutes 24] [--n 1000] [--only NAME ...] [--device cpu] [--out peers.json]
 
-Samples: our U-Net in the latents of zoo:cifar10-vqgan (whose own training is not counted: see its card), against
-diffusers' and lucidrains' pixel-space DDPM. Reconstructions: our vector quantiser against vector-quantize-pytorch in
-the same autoencoder, MSE only. Every contestant gets AdamW, a cosine over its time and a moving average; time is that
-of the process on a CPU (so that a busy machine does not decide), the clock's on a GPU. Learning rates are those that the
-peers' own examples use, ours those of our recipes.
+Samples: `ours` is recipe cifar10-vqgan for a quarter of the minutes and recipe cifar10-ldm in its latents for the rest, `dcgan`
+recipe cifar10-dcgan, `diffusers` and `lucidrains` the pixel-space DDPMs of these libraries. Reconstructions: `vqgan` and
+`taming` are recipes cifar10-vqgan and cifar10-taming; `our-vq` and `peer-vq` our vector quantiser and vector-quantize-pytorch's
+in the same autoencoder, by squared error. Recipes are trained by tinygen; every other contestant gets AdamW with the learning
+rate of its own examples, a cosine over its time, a moving average, and the precision that tinygen takes on this device.
+Minutes are those of the process on a CPU (a recipe's number of steps is set by the clock, so it may end a little above or
+below), the clock's on a GPU. The perceptual network of the first stages is zoo:cifar10-perceptual, whose training is not
+counted. Memory is that of a training step at the contestant's batch: 20 bytes a parameter and what autograd keeps.
 """
 
 import argparse
 import json
 import math
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from cost import kept_bytes
+from roofline import one_step, step_flops
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tinygen.data import Batches, CachedBatches, load
+from tinygen.data import Batches, load
 from tinygen.evaluate import evaluate
-from tinygen.latent import LatentDiffusion, cache_latents
-from tinygen.models import load_model
-from tinygen.train import EMA, load_recipe
+from tinygen.train import EMA, load_recipe, train
+from tinygen.train.precision import choose_precision
 from tinygen.vq import VQAutoencoder
+
+WANTED = ("psnr", "code_usage", "fd", "kd", "precision", "recall", "class_adherence", "duplicates")
 
 
 class PixelDDPM(nn.Module):
@@ -75,20 +83,6 @@ class LucidrainsDDPM(nn.Module):
         return self.diffusion.sample(batch_size=n) * 2 - 1
 
 
-class OurLatentDiffusion(LatentDiffusion):
-    """The model of recipe cifar10-ldm."""
-
-    lr, batch = 1e-3, 64
-
-    def __init__(self, first_stage):
-        recipe = load_recipe("cifar10-ldm", "cpu")
-        super().__init__(first_stage, **recipe.model)
-
-    def loss(self, batch):
-        dropped = torch.rand(len(batch.labels), device=batch.labels.device) < 0.1
-        return self.denoiser.loss(batch.images, labels=torch.where(dropped, self.num_classes, batch.labels))[0]
-
-
 class Reconstructor(VQAutoencoder):
     """Our autoencoder with our quantiser, or with vector-quantize-pytorch's in its place; mean squared error only."""
 
@@ -104,11 +98,12 @@ class Reconstructor(VQAutoencoder):
 
     def quantise(self, x):
         """(B, 3, S, S) -> quantised latents, codes, loss."""
-        z = self.encoder(x)
-        if self.peer is not None:
-            return self.peer(z)
-        z_q, codes, losses = self.quantizer(z)
-        return z_q, codes, losses["commitment"]
+        z = self.encoder(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            if self.peer is not None:
+                return self.peer(z)
+            z_q, codes, losses = self.quantizer(z)
+            return z_q, codes, losses["commitment"]
 
     def loss(self, batch):
         z_q, _, commitment = self.quantise(batch.images)
@@ -129,62 +124,93 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def fit(model: nn.Module, batches, seconds: float, device: str) -> tuple[nn.Module, int]:
-    """Train for `seconds`; -> the averaged model and the images seen."""
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], model.lr, fused=True)
+def fit(model: nn.Module, data, minutes: float, device: str) -> tuple[nn.Module, dict]:
+    """Train a contestant that is no recipe; -> the averaged model, and what its training was."""
+    model, batches = model.to(device), Batches(data, model.batch)
+    half = choose_precision(torch.device(device)) == "bf16"
+
+    def loss(step):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            return model.loss(batches[step])
+
+    with FlopCounterMode(display=False) as counter:
+        loss(0).backward()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    trained = sum(p.numel() for p in parameters)
+    kept = kept_bytes(lambda: loss(0), {p.untyped_storage().data_ptr() for p in model.parameters()})
+    optimizer = torch.optim.AdamW(parameters, model.lr, fused=True)
+    optimizer.zero_grad()
     ema, step, start = EMA(model.train(), 0.999), 0, clock(device)
-    while (share := (clock(device) - start) / seconds) < 1:
+    while (share := (clock(device) - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = model.lr * min(1.0, share / 0.05) * 0.5 * (1 + math.cos(math.pi * share))
-        loss = model.loss(batches[step])
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        value = loss(step)
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         ema.update(step)
         step += 1
         if step % 200 == 0:
-            print(f"  {share:4.0%}  step {step}  loss {float(loss):.4f}", flush=True)
-    return ema.model.eval(), step * model.batch
+            print(f"  {share:4.0%}  step {step}  loss {float(value):.4f}", flush=True)
+    spent = clock(device) - start
+    return ema.model.eval(), {"parameters": trained, "minutes": spent / 60, "images": step * model.batch,
+                              "images_per_second": step * model.batch / spent, "step_mb": (20 * trained + kept) / 1e6,
+                              "gflop_per_image": counter.get_total_flops() / model.batch / 1e9}
+
+
+def run_recipe(name: str, minutes: float, device: str, folder: Path, **changes) -> tuple[nn.Module, dict]:
+    """Train a recipe of ours into `folder`; -> the averaged model, and what its training was."""
+    recipe = replace(load_recipe(name, "cpu" if device == "cpu" else "gpu"), **changes)
+    recipe = replace(recipe, train=replace(recipe.train, preview_every=0, checkpoint_every=0))
+    flops, parameters = step_flops(recipe)
+    objective, run = one_step(recipe, recipe.train.batch_size)
+    with torch.autocast("cpu", torch.bfloat16, enabled=choose_precision(torch.device(device)) == "bf16"):
+        kept = kept_bytes(run, {p.untyped_storage().data_ptr() for p in objective.parameters()})
+    start = clock(device)
+    model = train(recipe, folder, device=device, minutes=minutes)
+    spent, info = clock(device) - start, json.loads((folder / "model.json").read_text())["info"]
+    return model, {"parameters": parameters, "minutes": spent / 60, "images": info["images_seen"],
+                   "images_per_second": info["images_seen"] / info["seconds"], "step_mb": (20 * parameters + kept) / 1e6,
+                   "gflop_per_image": flops / 1e9}
+
+
+def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
+    """A VQGAN for a quarter of the minutes, and latent diffusion in its latents for the rest."""
+    _, first = run_recipe("cifar10-vqgan", minutes / 4, device, folder / "first")
+    model, second = run_recipe("cifar10-ldm", minutes - first["minutes"], device, folder / "second",
+                               first_stage=str(folder / "first"))
+    return model, second | {"minutes": first["minutes"] + second["minutes"], "first_stage_minutes": first["minutes"]}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--minutes", type=float, default=10)
+    options.add_argument("--minutes", type=float, default=24)
     options.add_argument("--n", type=int, default=1000)
-    options.add_argument("--only", nargs="*", help="ours, diffusers, lucidrains, our-vq, peer-vq")
+    options.add_argument("--only", nargs="*", help="ours, dcgan, diffusers, lucidrains, vqgan, taming, our-vq, peer-vq")
     options.add_argument("--device", default="cpu")
-    options.add_argument("--data", default="cifar10")
     options.add_argument("--out", type=Path, default=Path("peers.json"))
     given = options.parse_args()
     torch.manual_seed(0)
-    data, device = load(given.data, device=given.device), given.device
-    contestants = {"ours": lambda: OurLatentDiffusion(load_model("zoo:cifar10-vqgan", device)[0]), "diffusers": PixelDDPM,
-                   "lucidrains": LucidrainsDDPM, "our-vq": lambda: Reconstructor(False), "peer-vq": lambda: Reconstructor(True)}
+    minutes, device = given.minutes, given.device
+    data = load("cifar10", device=device)
+    folder = Path(tempfile.mkdtemp())
+    contestants = {"ours": lambda: ours(minutes, device, folder / "ours")}
+    contestants |= {name: lambda name=name: run_recipe(f"cifar10-{name}", minutes, device, folder / name)
+                    for name in ("dcgan", "vqgan", "taming")}
+    contestants |= {name: lambda make=make: fit(make(), data, minutes, device)
+                    for name, make in (("diffusers", PixelDDPM), ("lucidrains", LucidrainsDDPM),
+                                       ("our-vq", lambda: Reconstructor(False)), ("peer-vq", lambda: Reconstructor(True)))}
     results = json.loads(given.out.read_text()) if given.out.exists() else {}
     for name in given.only or contestants:
-        model = contestants[name]().to(device)
-        batches = Batches(data, model.batch)
-        if name == "ours":
-            latents = cache_latents(model.first_stage, data.images, flip=True)
-            model.latent_mean.copy_(latents.mean((0, 1, 3, 4))[:, None, None])
-            model.latent_std.copy_(latents.std((0, 1, 3, 4))[:, None, None])
-            batches = CachedBatches(data, (latents - model.latent_mean) / model.latent_std, model.batch)
-        with FlopCounterMode(display=False) as counter:
-            model.loss(batches[0]).backward()
-        flops = counter.get_total_flops() / model.batch
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        print(f"{name}: {trained:,} parameters, {given.minutes} minutes", flush=True)
-        average, seen = fit(model, batches, 60 * given.minutes, device)
+        print(f"{name}: {minutes:g} minutes", flush=True)
+        model, facts = contestants[name]()
         sampling = {"steps": 16, "guidance_scale": 2.0} if name == "ours" else {}
-        report = evaluate(average, {"kind": name}, given.data, given.n, device=device, **sampling)
-        rate = seen / 60 / given.minutes
-        wanted = ("psnr", "code_usage", "fd", "kd", "precision", "recall", "class_adherence", "duplicates")
-        results[name] = {"parameters": trained, "minutes": given.minutes, "images_seen": seen, "n": given.n,
-                         "images_per_second": round(rate, 1), "gflop_per_image": round(flops / 1e9, 3),
-                         "gflop_per_second": round(rate * flops / 1e9, 1),
-                         **{key: report["metrics"][key] for key in wanted if key in report["metrics"]}}
-        print(json.dumps(results[name]), flush=True)
+        metrics = evaluate(model, {"kind": name}, "cifar10", given.n, device=device, **sampling)["metrics"]
+        facts["gflop_per_second"] = facts["images_per_second"] * facts["gflop_per_image"]
+        row = facts | {"n": given.n} | {key: metrics[key] for key in WANTED if key in metrics}
+        results[f"{name}, {minutes:g} minutes"] = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+        print(json.dumps(results[f"{name}, {minutes:g} minutes"]), flush=True)
         given.out.write_text(json.dumps(results, indent=1))
 
 

@@ -9,6 +9,7 @@ Activations are not counted, so the truth is above the larger of the two bounds.
 """
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,17 +22,27 @@ from tinygen.train.setup import set_up
 RECIPES = ("cifar10-vqgan", "cifar10-kl", "cifar10-ldm", "cifar10-ldm-text", "cifar10-prior", "cifar10-dcgan")
 
 
-def step_flops(recipe, batch: int = 8) -> tuple[float, int]:
-    """FLOPs of a late training step for one image, and the number of trained parameters."""
+def one_step(recipe, batch: int = 8) -> tuple[torch.nn.Module, Callable[[], None]]:
+    """The objective of a recipe on the CPU, and a function that does forward and backward of a late training step."""
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (batch, 3, 32, 32), dtype=torch.uint8, generator=draw)
     data = ImageSet("cifar10:train", images, torch.arange(batch) % 10, CLASSES, ("a photo of a cat",) * batch,
                     torch.empty(batch, 0, dtype=torch.int64), {})
     objective = set_up(recipe, torch.device("cpu"), data).objective.train()
     part = objective.batches(data, batch_size=batch, seed=0)[0]
-    with FlopCounterMode(display=False) as counter:
+
+    def run() -> None:
         for _, loss, _ in objective.losses(part, Progress(90, 100, draw)):
             loss.backward()
+
+    return objective, run
+
+
+def step_flops(recipe, batch: int = 8) -> tuple[float, int]:
+    """FLOPs of a late training step for one image, and the number of trained parameters."""
+    objective, run = one_step(recipe, batch)
+    with FlopCounterMode(display=False) as counter:
+        run()
     parameters = sum(p.numel() for group in objective.groups().values() for p in group if p.requires_grad)
     return counter.get_total_flops() / batch, parameters
 

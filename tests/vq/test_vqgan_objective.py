@@ -110,6 +110,17 @@ def test_total_is_the_weighted_sum_of_its_terms():
                           "perplexity"}
 
 
+def test_pixels_can_be_compared_by_their_absolute_error():
+    trained = objective(pixel_loss="l1", pixel_weight=2.0, commitment_weight=0.25)
+    trained.eval()
+    images = batch().images
+    (_, loss, terms), = trained.losses(batch(), at(0.9))
+    torch.testing.assert_close(terms["l1"], (trained.model(images)[0] - images).abs().mean())
+    torch.testing.assert_close(loss, 2 * terms["l1"] + 0.25 * terms["commitment"])
+    with pytest.raises(TinygenError, match="'mse' or 'l1'"):
+        objective(pixel_loss="huber")
+
+
 def test_adversarial_gradient_pulls_as_hard_as_the_reconstruction():
     """What the adaptive weight is for: at the last layer both gradients have the same norm."""
     trained = objective(adversarial_weight=1.0, adversarial_start=0.0, adversarial_full=0.1, adaptive_maximum=1e6)

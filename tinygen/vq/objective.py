@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import Batch, Batches
+from ..errors import TinygenError
 from ..features import PerceptualLoss
 from ..gan import PatchDiscriminator, discriminator_loss, generator_loss
 from .quantizers import sum_over_processes
@@ -32,7 +33,8 @@ class VQGANObjective(nn.Module):
     Args:
         model: the first stage.
         perceptual: frozen classifier for the perceptual loss, or None.
-        pixel_weight, perceptual_weight: weights of the mean squared error and of the perceptual distance.
+        pixel_weight, perceptual_weight: weights of the error of the pixels and of the perceptual distance.
+        pixel_loss: error of the pixels, "mse" (squared) or "l1" (absolute, as in arXiv:2012.09841's code).
         commitment_weight, codebook_weight, kl_weight: weights of what the first stage returns. The KL is in nats per
             image and is divided by the number of pixel values, so that it is commensurate with the mean squared error.
         adversarial_weight: the generator's adversarial loss is multiplied by this, the adaptive weight and a ramp.
@@ -43,7 +45,7 @@ class VQGANObjective(nn.Module):
     """
 
     def __init__(self, model: nn.Module, perceptual: nn.Module | None = None, *, pixel_weight: float = 1.0,
-                 perceptual_weight: float = 0.0, commitment_weight: float = 0.25, codebook_weight: float = 1.0,
+                 pixel_loss: str = "mse", perceptual_weight: float = 0.0, commitment_weight: float = 0.25, codebook_weight: float = 1.0,
                  kl_weight: float = 1e-2, adversarial_weight: float = 0.0, adversarial_start: float = 0.2,
                  adversarial_full: float = 0.5, adaptive_maximum: float = 1.0, discriminator_channels: int = 32,
                  discriminator_layers: int = 1):
@@ -54,7 +56,9 @@ class VQGANObjective(nn.Module):
         self.perceptual = PerceptualLoss(perceptual) if perceptual_weight else None
         self.discriminator = PatchDiscriminator(discriminator_channels, discriminator_layers) \
             if adversarial_weight else None
-        self.pixel_weight, self.perceptual_weight = pixel_weight, perceptual_weight
+        if pixel_loss not in ("mse", "l1"):
+            raise TinygenError(f"unknown pixel_loss {pixel_loss!r}: use 'mse' or 'l1'")
+        self.pixel_loss, self.pixel_weight, self.perceptual_weight = pixel_loss, pixel_weight, perceptual_weight
         self.latent_weights = {"commitment": commitment_weight, "codebook": codebook_weight, "kl": kl_weight}
         self.adversarial_weight, self.adaptive_maximum = adversarial_weight, adaptive_maximum
         self.adversarial_start, self.adversarial_full = adversarial_start, adversarial_full
@@ -83,7 +87,9 @@ class VQGANObjective(nn.Module):
         reconstruction, extra = self.model(x, progress.generator)
         reconstruction = reconstruction.float()
         terms = {"mse": F.mse_loss(reconstruction, x)}
-        loss = self.pixel_weight * terms["mse"]
+        if self.pixel_loss == "l1":
+            terms["l1"] = F.l1_loss(reconstruction, x)
+        loss = self.pixel_weight * terms[self.pixel_loss]
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(reconstruction, x).mean()
             loss = loss + self.perceptual_weight * terms["perceptual"]
