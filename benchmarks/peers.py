@@ -1,16 +1,18 @@
 """Peers side by side: the same images, the same minutes, the same judge.
 
     pip install denoising-diffusion-pytorch vector-quantize-pytorch
-    OMP_NUM_THREADS=1 python benchmarks/peers.py [--minutes 24] [--n 1000] [--only NAME ...] [--device cpu] [--out peers.json]
+    python benchmarks/peers.py [--minutes 15] [--n 500] [--only NAME ...] [--device cpu] [--out peers.json]
+    python benchmarks/peers.py --speed [--rounds 5]
 
-Samples: `ours` is recipe cifar10-vqgan for a quarter of the minutes and recipe cifar10-ldm in its latents for the rest, `dcgan`
-recipe cifar10-dcgan, `diffusers` and `lucidrains` the pixel-space DDPMs of these libraries. Reconstructions: `vqgan` and
-`taming` are recipes cifar10-vqgan and cifar10-taming; `our-vq` and `peer-vq` our vector quantiser and vector-quantize-pytorch's
-in the same autoencoder, by squared error. Recipes are trained by tinygen; every other contestant gets AdamW with the learning
-rate of its own examples, a cosine over its time, a moving average, and the precision that tinygen takes on this device.
-Minutes are those of the process on a CPU (a recipe's number of steps is set by the clock, so it may end a little above or
-below), the clock's on a GPU. The perceptual network of the first stages is zoo:cifar10-perceptual, whose training is not
-counted. Memory is that of a training step at the contestant's batch: 20 bytes a parameter and what autograd keeps.
+Samples: `ours` starts from nothing: recipe cifar10-perceptual for an eighth of the minutes, cifar10-vqgan for a quarter,
+cifar10-ldm for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of these
+libraries. Reconstructions: `vqgan` and `taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not
+counted); `our-vq` and `peer-vq` our vector quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
+Recipes are trained by tinygen; every other contestant gets AdamW with a peak rate of 1e-3 (2e-3 for autoencoders), a cosine
+over its time and a moving average, in bfloat16 where the device has it. On a CPU everything runs in one thread and minutes are
+those of the process, start-up and cached latents included; on a GPU the clock's.
+--speed times training steps of 64 images, contestants in turn, and keeps the best of the rounds. FLOPs are PyTorch's count,
+attention included; memory is 20 bytes a parameter and what autograd keeps of one forward pass.
 """
 
 import argparse
@@ -20,17 +22,19 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from cost import kept_bytes
-from roofline import one_step, step_flops
+from roofline import one_step
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tinygen.data import Batches, load
 from tinygen.evaluate import evaluate
-from tinygen.train import EMA, load_recipe, train
+from tinygen.train import EMA, Trainer, load_recipe
 from tinygen.train.precision import choose_precision
 from tinygen.vq import VQAutoencoder
 
@@ -38,42 +42,49 @@ WANTED = ("psnr", "code_usage", "fd", "kd", "precision", "recall", "class_adhere
 
 
 class PixelDDPM(nn.Module):
-    """diffusers' UNet2DModel and DDPMScheduler, trained on the noise as in its example, sampled by DDIM."""
+    """diffusers' UNet2DModel and DDPMScheduler, trained on the noise as in its example; classes, guidance and DDIM as ours."""
 
-    num_classes, lr, batch = 10, 1e-3, 64
+    num_classes, lr, batch, width = 10, 1e-3, 64, 32
 
     def __init__(self):
         super().__init__()
         from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
-        self.net = UNet2DModel(32, 3, 3, layers_per_block=1, block_out_channels=(32, 64, 64), norm_num_groups=16,
+        widths = (self.width, 2 * self.width, 2 * self.width)
+        self.net = UNet2DModel(32, 3, 3, layers_per_block=1, block_out_channels=widths, norm_num_groups=16,
                                down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-                               up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), num_class_embeds=10)
+                               up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), num_class_embeds=11)
         self.noising = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
-        self.sampling = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2")
+        self.sampling = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing")
 
     def loss(self, batch):
-        noise = torch.randn_like(batch.images)
-        t = torch.randint(1000, (len(noise),), device=noise.device)
-        return F.mse_loss(self.net(self.noising.add_noise(batch.images, noise, t), t, batch.labels).sample, noise)
+        noise, device = torch.randn_like(batch.images), batch.images.device
+        t = torch.randint(1000, (len(noise),), device=device)
+        labels = torch.where(torch.rand(len(noise), device=device) < 0.1, 10, batch.labels)
+        return F.mse_loss(self.net(self.noising.add_noise(batch.images, noise, t), t, labels).sample, noise)
 
     @torch.no_grad()
-    def generate(self, n, labels=None, generator=None, **_):
-        x = torch.randn(n, 3, 32, 32, generator=generator).to(labels.device)
-        self.sampling.set_timesteps(50)
+    def generate(self, n, labels=None, generator=None, guidance_scale=2.0, steps=50):
+        device = next(self.parameters()).device
+        labels = labels.to(device)
+        x = torch.randn(n, 3, 32, 32, generator=generator, device=generator.device).to(device)
+        self.sampling.set_timesteps(steps)
         for t in self.sampling.timesteps:
-            x = self.sampling.step(self.net(x, t, labels).sample, t, x).prev_sample
+            told = self.net(x, t, labels).sample
+            if guidance_scale != 1:
+                told = (1 - guidance_scale) * self.net(x, t, torch.full_like(labels, 10)).sample + guidance_scale * told
+            x = self.sampling.step(told, t, x).prev_sample
         return x.clamp(-1, 1)
 
 
 class LucidrainsDDPM(nn.Module):
-    """denoising-diffusion-pytorch as in its README, unconditional, sampled by its DDIM."""
+    """denoising-diffusion-pytorch, narrower than in its README; it knows no classes; sampled by its DDIM."""
 
-    num_classes, lr, batch = 0, 1e-3, 64
+    num_classes, lr, batch, width = 0, 1e-3, 64, 32
 
     def __init__(self):
         super().__init__()
         from denoising_diffusion_pytorch import GaussianDiffusion, Unet
-        self.diffusion = GaussianDiffusion(Unet(dim=32, dim_mults=(1, 2, 4)), image_size=32, timesteps=1000,
+        self.diffusion = GaussianDiffusion(Unet(dim=self.width, dim_mults=(1, 2, 4)), image_size=32, timesteps=1000,
                                            sampling_timesteps=50)
 
     def loss(self, batch):
@@ -124,94 +135,150 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
+def counted(step, weights, batch: int) -> dict[str, float]:
+    """GFLOP an image of `step()` (forward and backward), and MB that a training step needs."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):               # other kernels count as nothing
+        step()
+    parameters = sum(p.numel() for p in weights if p.requires_grad)
+    kept = kept_bytes(step, {p.untyped_storage().data_ptr() for p in weights})
+    return {"parameters": parameters, "gflop_per_image": counter.get_total_flops() / batch / 1e9,
+            "step_mb": (20 * parameters + kept) / 1e6}
+
+
+def loss_of(model: nn.Module, batch, device: str) -> torch.Tensor:
+    """The loss of a contestant that is no recipe."""
+    with torch.autocast(device, torch.bfloat16, enabled=choose_precision(torch.device(device)) == "bf16"):
+        return model.loss(batch)
+
+
 def fit(model: nn.Module, data, minutes: float, device: str) -> tuple[nn.Module, dict]:
     """Train a contestant that is no recipe; -> the averaged model, and what its training was."""
+    start = clock(device)
     model, batches = model.to(device), Batches(data, model.batch)
-    half = choose_precision(torch.device(device)) == "bf16"
-
-    def loss(step):
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            return model.loss(batches[step])
-
-    with FlopCounterMode(display=False) as counter:
-        loss(0).backward()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    trained = sum(p.numel() for p in parameters)
-    kept = kept_bytes(lambda: loss(0), {p.untyped_storage().data_ptr() for p in model.parameters()})
-    optimizer = torch.optim.AdamW(parameters, model.lr, fused=True)
-    optimizer.zero_grad()
-    ema, step, start = EMA(model.train(), 0.999), 0, clock(device)
+    optimizer = torch.optim.AdamW(parameters, model.lr, weight_decay=0.0, fused=True)
+    ema, step = EMA(model.train(), 0.999), 0
     while (share := (clock(device) - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = model.lr * min(1.0, share / 0.05) * 0.5 * (1 + math.cos(math.pi * share))
-        value = loss(step)
-        value.backward()
+        loss = loss_of(model, batches[step], device)
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         ema.update(step)
         step += 1
         if step % 200 == 0:
-            print(f"  {share:4.0%}  step {step}  loss {float(value):.4f}", flush=True)
-    spent = clock(device) - start
-    return ema.model.eval(), {"parameters": trained, "minutes": spent / 60, "images": step * model.batch,
-                              "images_per_second": step * model.batch / spent, "step_mb": (20 * trained + kept) / 1e6,
-                              "gflop_per_image": counter.get_total_flops() / model.batch / 1e9}
+            print(f"  {share:4.0%}  step {step}  loss {float(loss):.4f}", flush=True)
+    return ema.model.eval(), {"minutes": (clock(device) - start) / 60, "images": step * model.batch}
 
 
 def run_recipe(name: str, minutes: float, device: str, folder: Path, **changes) -> tuple[nn.Module, dict]:
-    """Train a recipe of ours into `folder`; -> the averaged model, and what its training was."""
+    """Train a recipe of ours into `folder`, start-up included; -> the averaged model, and what its training was."""
+    start = clock(device)
     recipe = replace(load_recipe(name, "cpu" if device == "cpu" else "gpu"), **changes)
     recipe = replace(recipe, train=replace(recipe.train, preview_every=0, checkpoint_every=0))
-    flops, parameters = step_flops(recipe)
-    objective, run = one_step(recipe, recipe.train.batch_size)
-    with torch.autocast("cpu", torch.bfloat16, enabled=choose_precision(torch.device(device)) == "bf16"):
-        kept = kept_bytes(run, {p.untyped_storage().data_ptr() for p in objective.parameters()})
-    start = clock(device)
-    model = train(recipe, folder, device=device, minutes=minutes)
-    spent, info = clock(device) - start, json.loads((folder / "model.json").read_text())["info"]
-    return model, {"parameters": parameters, "minutes": spent / 60, "images": info["images_seen"],
-                   "images_per_second": info["images_seen"] / info["seconds"], "step_mb": (20 * parameters + kept) / 1e6,
-                   "gflop_per_image": flops / 1e9}
+    with mock.patch.object(time, "perf_counter", time.process_time if device == "cpu" else time.perf_counter):
+        trainer = Trainer(recipe, folder, device=device, minutes=minutes)
+        trainer.minutes = minutes - (clock(device) - start) / 60
+        model = trainer.run()
+    return model, {"minutes": (clock(device) - start) / 60, "images": trainer.total * recipe.train.batch_size}
 
 
 def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
-    """A VQGAN for a quarter of the minutes, and latent diffusion in its latents for the rest."""
-    _, first = run_recipe("cifar10-vqgan", minutes / 4, device, folder / "first")
-    model, second = run_recipe("cifar10-ldm", minutes - first["minutes"], device, folder / "second",
-                               first_stage=str(folder / "first"))
-    return model, second | {"minutes": first["minutes"] + second["minutes"], "first_stage_minutes": first["minutes"]}
+    """From nothing: the network of the perceptual loss, a VQGAN, latent diffusion in its latents."""
+    parts, spent = {}, 0.0
+    for name, share, changes in (("cifar10-perceptual", 0.125, {}),
+                                 ("cifar10-vqgan", 0.25, {"perceptual": str(folder / "cifar10-perceptual")}),
+                                 ("cifar10-ldm", None, {"first_stage": str(folder / "cifar10-vqgan")})):
+        given = minutes * share if share else minutes - spent
+        model, parts[name] = run_recipe(name, given, device, folder / name, **changes)
+        spent += parts[name]["minutes"]
+    return model, {"minutes": spent, "images": parts["cifar10-ldm"]["images"], "parts": parts}
+
+
+def speed(peers: dict, device: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Training steps of 64 images of recipe cifar10-ldm (in its trainer, latents cached) and of the peers, in turn."""
+    steps, rows = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = load_recipe("cifar10-ldm", "cpu" if device == "cpu" else "gpu")
+        data = load("cifar10", device=device).subset(range(2000))
+        trainer = Trainer(recipe, Path(folder) / "run", device=device, data=data, quiet=True)
+        trainer.objective.train()
+        steps["ours"] = lambda: trainer.train_step(trainer.progress(0))
+        objective, run = one_step(recipe, recipe.train.batch_size)
+        rows["ours"] = counted(run, objective.groups()["denoiser"], recipe.train.batch_size)
+        for name, make in peers.items():
+            model = make().to(device).train()
+            batch = Batches(data, model.batch)[0]
+            optimizer, ema = torch.optim.AdamW(model.parameters(), model.lr, fused=True), EMA(model, 0.999)
+
+            def step(model=model, batch=batch, optimizer=optimizer, ema=ema):
+                loss_of(model, batch, device).backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+                ema.update(0)
+
+            steps[name] = step
+            rows[name] = counted(lambda: loss_of(model, batch, device).backward(), list(model.parameters()), model.batch)  # noqa: B023
+        seconds = {name: [] for name in steps}
+        for _ in range(rounds + 1):
+            for name, step in steps.items():
+                start = clock(device)
+                step()
+                seconds[name].append(clock(device) - start)
+    for name, row in rows.items():
+        row["images_per_second"] = 64 / min(seconds[name][1:])
+        row["gflop_per_second"] = row["images_per_second"] * row["gflop_per_image"]
+    return rows
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--minutes", type=float, default=24)
-    options.add_argument("--n", type=int, default=1000)
+    options.add_argument("--minutes", type=float, default=15)
+    options.add_argument("--n", type=int, default=500)
     options.add_argument("--only", nargs="*", help="ours, dcgan, diffusers, lucidrains, vqgan, taming, our-vq, peer-vq")
     options.add_argument("--device", default="cpu")
     options.add_argument("--out", type=Path, default=Path("peers.json"))
+    options.add_argument("--speed", action="store_true")
+    options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
-    torch.manual_seed(0)
     minutes, device = given.minutes, given.device
-    data = load("cifar10", device=device)
-    folder = Path(tempfile.mkdtemp())
-    contestants = {"ours": lambda: ours(minutes, device, folder / "ours")}
+    if device == "cpu":
+        torch.set_num_threads(1)
+    else:
+        PixelDDPM.width = LucidrainsDDPM.width = 128                            # the recipes' gpu tiers are larger, too
+    pixels = {"diffusers": PixelDDPM, "lucidrains": LucidrainsDDPM}
+    results = json.loads(given.out.read_text()) if given.out.exists() else {}
+
+    def keep(name: str, row: dict) -> None:
+        results[name] = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+        print(name, json.dumps(results[name]), flush=True)
+        given.out.write_text(json.dumps(results, indent=1))
+
+    if given.speed:
+        for name, row in speed(pixels, device, given.rounds).items():
+            keep(f"{name}, speed", row)
+        return
+    data, folder = load("cifar10", device=device), Path(tempfile.mkdtemp())
+    contestants = {"ours": lambda: ours(minutes, device, folder)}
     contestants |= {name: lambda name=name: run_recipe(f"cifar10-{name}", minutes, device, folder / name)
                     for name in ("dcgan", "vqgan", "taming")}
-    contestants |= {name: lambda make=make: fit(make(), data, minutes, device)
-                    for name, make in (("diffusers", PixelDDPM), ("lucidrains", LucidrainsDDPM),
-                                       ("our-vq", lambda: Reconstructor(False)), ("peer-vq", lambda: Reconstructor(True)))}
-    results = json.loads(given.out.read_text()) if given.out.exists() else {}
+    contestants |= {name: lambda make=make: fit(make(), data, minutes, device) for name, make in (
+        pixels | {"our-vq": lambda: Reconstructor(False), "peer-vq": lambda: Reconstructor(True)}).items()}
     for name in given.only or contestants:
         print(f"{name}: {minutes:g} minutes", flush=True)
+        torch.manual_seed(0)
         model, facts = contestants[name]()
-        sampling = {"steps": 16, "guidance_scale": 2.0} if name == "ours" else {}
-        metrics = evaluate(model, {"kind": name}, "cifar10", given.n, device=device, **sampling)["metrics"]
-        facts["gflop_per_second"] = facts["images_per_second"] * facts["gflop_per_image"]
-        row = facts | {"n": given.n} | {key: metrics[key] for key in WANTED if key in metrics}
-        results[f"{name}, {minutes:g} minutes"] = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
-        print(json.dumps(results[f"{name}, {minutes:g} minutes"]), flush=True)
-        given.out.write_text(json.dumps(results, indent=1))
+        ways = {"": {}}
+        if name == "ours":
+            ways = {f", guidance {scale:g}": {"steps": 16, "guidance_scale": scale} for scale in (2.0, 1.0)}
+        elif name == "diffusers":
+            ways = {f", guidance {scale:g}": {"guidance_scale": scale} for scale in (2.0, 1.0)}
+        for way, options in ways.items():
+            metrics = evaluate(model, {"kind": name}, "cifar10", given.n, device=device, **options)["metrics"]
+            keep(f"{name}, {minutes:g} minutes{way}", facts | {"n": given.n} | {key: metrics[key] for key in WANTED if key in metrics})
 
 
 if __name__ == "__main__":

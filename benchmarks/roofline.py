@@ -3,15 +3,19 @@
     python benchmarks/roofline.py [--tflops 989] [--terabytes 4.8]
 
 The defaults are an H200: dense bf16 matrix rate, memory bandwidth (Nvidia's data sheet). FLOPs are counted by PyTorch's
-FlopCounterMode over one real step of the objective (forward, backward, adaptive weight, critic; a multiply-add is two).
-Bytes are AdamW's: 28 a parameter and step (reads weight, gradient and two moments, writes weight and moments, float32).
-Activations are not counted, so the truth is above the larger of the two bounds.
+FlopCounterMode over one real late step of the objective (forward, backward, adaptive weight, critic but not R1; a multiply-add
+is two), as if all steps were such. Bytes are AdamW's: 28 a parameter and step (reads weight, gradient and two moments, writes
+weight and moments, float32). Activations are not counted, so the truth is above the larger of the two bounds.
+Memory of a step at the recipe's batch: 20 bytes a parameter (weight, gradient, two moments, moving average) and what autograd
+keeps of the images, in bfloat16 where autocast takes it; buffers of kernels and the cached data come on top.
 """
 
 import argparse
 from collections.abc import Callable
 
 import torch
+from cost import kept_bytes
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tinygen.data import ImageSet
@@ -38,13 +42,16 @@ def one_step(recipe, batch: int = 8) -> tuple[torch.nn.Module, Callable[[], None
     return objective, run
 
 
-def step_flops(recipe, batch: int = 8) -> tuple[float, int]:
-    """FLOPs of a late training step for one image, and the number of trained parameters."""
+def step_costs(recipe, batch: int = 8) -> tuple[float, int, float]:
+    """FLOPs of a late training step for one image, the number of trained parameters, and bytes at the recipe's batch."""
     objective, run = one_step(recipe, batch)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):       # other kernels count as nothing
         run()
     parameters = sum(p.numel() for group in objective.groups().values() for p in group if p.requires_grad)
-    return counter.get_total_flops() / batch, parameters
+    weights = {p.untyped_storage().data_ptr() for p in objective.parameters()}
+    with torch.autocast("cpu", torch.bfloat16):
+        kept = kept_bytes(run, weights)
+    return counter.get_total_flops() / batch, parameters, 20 * parameters + kept * recipe.train.batch_size / batch
 
 
 def main() -> None:
@@ -52,16 +59,16 @@ def main() -> None:
     options.add_argument("--tflops", type=float, default=989.0)
     options.add_argument("--terabytes", type=float, default=4.8, help="a second")
     given = options.parse_args()
-    print("| recipe | tier | parameters | GFLOP an image | images | PFLOP | seconds at peak | of AdamW's bytes |\n"
-          "|---|---|---|---|---|---|---|---|")
+    print("| recipe | tier | parameters | GFLOP an image | images | PFLOP | seconds at peak | of AdamW's bytes | "
+          "GB a step |\n|---|---|---|---|---|---|---|---|---|")
     for name in RECIPES:
         for tier in ("cpu", "gpu"):
             recipe = load_recipe(name, tier)
-            flops, parameters = step_flops(recipe)
+            flops, parameters, memory = step_costs(recipe)
             images = recipe.train.steps * recipe.train.batch_size
             traffic = 28 * parameters * recipe.train.steps / (given.terabytes * 1e12)
             print(f"| {name} | {tier} | {parameters:,} | {flops / 1e9:.3g} | {images:,} | {flops * images / 1e15:.3g} | "
-                  f"{flops * images / (given.tflops * 1e12):.3g} | {traffic:.3g} |", flush=True)
+                  f"{flops * images / (given.tflops * 1e12):.3g} | {traffic:.3g} | {memory / 1e9:.2g} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -112,12 +112,12 @@ def test_evaluate_passes_the_options_on(run, models, monkeypatch):
 
     monkeypatch.setattr(tinygen.evaluate, "evaluate", measure)
     result = run("evaluate", models / "ldm", "--data", "shapes", "--n", 20, "--json", "--steps", 3, "--sampler", "ddim",
-                 "--guidance", 2.5, "--negative", "red", "--seed", 4, "--condition", "prompt", "--device", "cpu")
+                 "--guidance", 2.5, "--negative", "red", "--seed", 4, "--condition", "prompt", "--fid", "--device", "cpu")
     assert result.code == 0 and json.loads(result.out) == {"metrics": {"fd": 1.5}}
     assert callable(asked.pop("watch"))
     assert asked | {"device": "cpu"} == {
         "data": "shapes", "n": 20, "kind": "latent-diffusion", "steps": 3, "sampler": "ddim", "guidance_scale": 2.5,
-        "negative_prompt": "red", "seed": 4, "condition": "prompt", "device": "cpu"}
+        "negative_prompt": "red", "seed": 4, "condition": "prompt", "fid": True, "device": "cpu"}
     assert asked["device"].type == "cpu"
 
 

@@ -204,6 +204,25 @@ def test_standard_fid_without_weights_says_what_to_do(monkeypatch, tmp_path):
         standard_fid(images, images)
 
 
+def test_standard_fid_is_asked_for_by_name_and_before_any_work(run, sets, monkeypatch):
+    """The weights are not here: a stand-in says which images it was given."""
+    def offline():
+        raise TinygenError("no weights")
+
+    model = Generator(sets[0]["train"], 4)
+    monkeypatch.setattr(report_module, "inception_weights", offline)
+    with pytest.raises(TinygenError, match="no weights"):
+        run(model, fid=True)
+    assert not model.asked
+    monkeypatch.setattr(report_module, "inception_weights", lambda: None)
+    monkeypatch.setattr(report_module, "standard_fid", lambda a, b, device: 1000 * len(a) + b.float().mean().item())
+    report = run(model, fid=True)
+    held = sets[0]["test"].images[:N].float().mean().item()
+    assert report["yardsticks"]["test"]["standard_fid"] == pytest.approx(600_000 + held)
+    assert report["metrics"]["standard_fid"] != report["yardsticks"]["test"]["standard_fid"]
+    assert "standard_fid" not in run(model)["metrics"]
+
+
 def test_damaged_inception_weights_are_never_used(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(b"half a file"))

@@ -6,13 +6,16 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 
+from tinygen.data import ImageSet
 from tinygen.data.catalog import split_name
+from tinygen.data.cifar10 import CLASSES
 from tinygen.errors import TinygenError
 from tinygen.models import model_class
-from tinygen.train import Recipe, TrainConfig, default_tier, load_recipe, recipe_names
+from tinygen.train import Progress, Recipe, TrainConfig, default_tier, load_recipe, recipe_names
 from tinygen.train.recipe import TIERS, difference
-from tinygen.train.setup import OBJECTIVES
+from tinygen.train.setup import OBJECTIVES, set_up
 
 GOOD = {"kind": "vq", "data": "shapes", "model": {"codebook_size": 8}, "train": {"steps": 5, "lr": 0.1},
         "tiers": {"gpu": {"model": {"channels": 9}, "train": {"steps": 50}}}}
@@ -40,6 +43,23 @@ def test_every_recipe_that_comes_with_the_package(name, tier):
     for other in (recipe.first_stage, recipe.perceptual):
         assert other is None or other.startswith("zoo:")
     assert bool(recipe.first_stage) == (recipe.kind in ("prior", "latent-diffusion"))
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("cifar10")])
+def test_a_step_of_the_gpu_tier(name):
+    """Of full size, with two images, on the CPU, near the end, where every term of the loss is in force."""
+    draw, two = torch.Generator().manual_seed(0), torch.arange(2)
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    data = ImageSet("cifar10:train", images, two, CLASSES, ("a photo of a cat",) * 2, torch.empty(2, 0, dtype=torch.long), {})
+    objective = set_up(load_recipe(name, "gpu"), torch.device("cpu"), data).objective.train()
+    batch = objective.batches(data, batch_size=2, seed=0)[0]
+    names = []
+    for group, loss, _ in objective.losses(batch, Progress(96, 100, draw)):
+        names.append(group)
+        loss.backward()
+        gradients = [p.grad for p in objective.groups()[group] if p.grad is not None]
+        assert loss.isfinite() and gradients and all(g.isfinite().all() for g in gradients)
+    assert sorted(names) == sorted(objective.groups())
 
 
 def test_there_are_recipes():

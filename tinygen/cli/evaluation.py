@@ -14,6 +14,7 @@ def evaluate(model: Model, data: Annotated[str, typer.Option(help="An image set,
              n: Annotated[int, count("How many images, at least 10.")],
              as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
              sheet: Annotated[Path | None, typer.Option(help="FILE.png: look at the first 100 images, too.")] = None,
+             fid: Annotated[bool, typer.Option("--fid", help="The standard FID, too: needs the network, once.")] = False,
              condition: Condition = None,
              steps: Steps = None, sampler: Sampler = None, guidance: Guidance = None, negative: Negative = None,
              seed: Seed = 0, device: Device = None) -> None:
@@ -47,7 +48,8 @@ def evaluate(model: Model, data: Annotated[str, typer.Option(help="An image set,
             if images is not None and sum(map(len, made)) < SHEET:
                 made.append(images)
 
-        report = measure(network, info, data, n, device=device, seed=seed, condition=condition, watch=watch, **options)
+        report = measure(network, info, data, n, device=device, seed=seed, condition=condition, fid=fid, watch=watch,
+                         **options)
     if sheet is not None:
         by_class = report["condition"] == "label"
         write_png(sheet, torch.cat(made)[:SHEET], info.get("class_names", ()) if by_class else ())

@@ -36,7 +36,7 @@ def inception_weights(patience: float = 15.0) -> Path:
     return path
 
 
-def standard_fid(images_a: Tensor, images_b: Tensor, batch_size: int = 50) -> float:
+def standard_fid(images_a: Tensor, images_b: Tensor, batch_size: int = 50, device: str | torch.device = "cpu") -> float:
     """FID (Heusel et al. 2017, arXiv:1706.08500) of two uint8 sets (N, 3, H, W), in torch-fidelity's Inception network.
 
     Comparable with papers only at their N (usually 50,000) and their reference. TinygenError where the weights cannot
@@ -48,8 +48,8 @@ def standard_fid(images_a: Tensor, images_b: Tensor, batch_size: int = 50) -> fl
     except Exception as error:
         raise TinygenError(f"{path} is damaged or no file of weights: delete it and run again") from error
     from torchmetrics.image.fid import FrechetInceptionDistance
-    fid = FrechetInceptionDistance(feature=2048)
+    fid = FrechetInceptionDistance(feature=2048).to(device)
     for images, real in ((images_a, True), (images_b, False)):
         for part in images.split(batch_size):
-            fid.update(part, real=real)
+            fid.update(part.to(device), real=real)
     return fid.compute().item()

@@ -17,6 +17,7 @@ from ..models import load_model
 from .adherence import class_adherence, label_head, prompt_adherence
 from .duplicates import duplicate_rate, memorisation, pixels
 from .frechet import Gaussian, frechet_distance, kernel_distance
+from .inception import inception_weights, standard_fid
 from .judging import Judged, judge_images, judge_set, weights_sha256
 from .making import Watch, generate_images, reconstruct_images, unwatched
 from .precision_recall import precision_recall
@@ -27,7 +28,7 @@ NEAREST = 1000      # at most so many images look for their nearest neighbour in
 def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, *, device: str | torch.device = "cpu",
              seed: int = 0, batch_size: int = 100, judge: nn.Module | str | None = None,
              perceptual: nn.Module | str | None = None, condition: str | None = None, repeats: int = 100,
-             neighbours: int = 3, root: str | Path | None = None, watch: Watch = unwatched,
+             neighbours: int = 3, fid: bool = False, root: str | Path | None = None, watch: Watch = unwatched,
              **sampling) -> dict[str, Any]:
     """Measure `model` (with its facts `info`) on n images; real images, noise and a copier are measured beside it.
 
@@ -38,12 +39,15 @@ def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, 
     Classifier or the name of one, zoo:<data>-judge if None; `perceptual` likewise, for reconstructions).
     `watch(what, done, total, images)` is called after every batch that is drawn, reconstructed or judged.
     Yardsticks: n test images, uniform noise, and a model that repeats `repeats` training images.
+    `fid` adds "standard_fid" of the model and of the test images to the training split: see standard_fid.
     -> JSON-able: {"metrics": {name: number}, "yardsticks": {"test": {name: number}, "noise": ..., "repeat": ...}} and
     the protocol. TinygenError for n < 10, for a model of another kind, and for a judge of other data.
     """
     started = time.perf_counter()
     if n < 10:
         raise TinygenError(f"n is {n}: evaluate with at least 10 images, better 2000")
+    if fid:
+        inception_weights()                                 # before the work, lest it be lost for want of a file
     base, _, split = data_name.partition(":")
     train, test = load(f"{base}:train", root=root), load(f"{base}:{split or 'test'}", root=root)
     test = test.subset(range(min(n, len(test))))
@@ -77,6 +81,9 @@ def evaluate(model: nn.Module, info: Mapping[str, Any], data_name: str, n: int, 
 
     numbers["model"] = metrics | numbers["model"] | adherence(seen, asked, head, test)
     numbers["test"] |= adherence(held, {"labels": test.labels, "factors": test.factors}, head, test)
+    if fid:
+        for who, pictures in (("model", images), ("test", test.images)):
+            numbers[who]["standard_fid"] = standard_fid(train.images, pictures, device=device)
     if generates:
         numbers["model"]["duplicates"] = duplicate_rate(images)
         numbers["test"]["duplicates"] = duplicate_rate(test.images)
