@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,25 +11,17 @@ import torch
 from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("tiny.py")
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
 
 @pytest.fixture
 def two_processes(models, tmp_path):
     """two_processes(kind): train it by two processes of half the batch each, into tmp_path / "two"."""
     def launch(kind: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        processes = []
-        for rank in range(2):
-            environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-            command = [sys.executable, str(SCRIPT), kind, str(models), str(tmp_path / "two")]
-            processes.append(subprocess.Popen(command, env=ENVIRONMENT | environment, stderr=subprocess.PIPE, text=True))
-        for process in processes:
-            _, errors = process.communicate(timeout=500)
-            assert process.returncode == 0, errors
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",       # = torchrun
+                   str(SCRIPT), kind, str(models), str(tmp_path / "two")]
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
     return launch
 
 
@@ -41,6 +32,7 @@ def log_rows(folder) -> list[dict]:
 def test_two_processes_train_like_one(two_processes, trainer, tmp_path):
     """4 steps of 2 x 4 images give the weights of 4 steps of 8 images, up to rounding."""
     two_processes("fsq")
+    assert (tmp_path / "two-1.safetensors").exists()                       # there was a second process
     run = trainer("fsq", tmp_path / "one", steps=4)
     start = {name: value.clone() for name, value in run.ema.model.state_dict().items()}
     run.run()

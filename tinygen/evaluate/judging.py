@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..data import ImageSet, to_float
 from ..data.cifar10 import data_root
 from ..errors import TinygenError
-from ..models import write_atomically
+from ..models import load_model, model_folder, write_atomically
+from .frechet import Gaussian
 from .making import Watch, unwatched
+
+STATISTICS = "statistics.safetensors"       # beside the weights of a judge
 
 
 @dataclass
@@ -71,3 +74,18 @@ def judge_set(judge: nn.Module, data: ImageSet, batch_size: int = 250, root: str
     with contextlib.suppress(TinygenError, OSError):
         write_atomically(path, save(tensors))
     return judged
+
+
+def reference_statistics(data_name: str) -> Gaussian:
+    """What zoo:<data_name>-judge sees in the training split: mean and covariance, for an FD without the data.
+
+    TinygenError where the zoo has none, and where they belong to other weights of the judge.
+    """
+    judge, _ = load_model(f"zoo:{data_name}-judge")
+    path = model_folder(f"zoo:{data_name}-judge") / STATISTICS
+    if not path.exists():
+        raise TinygenError(f"the zoo has no {STATISTICS} of {data_name}: evaluate with the data")
+    with safe_open(path, "pt") as file:
+        if file.metadata()["judge_sha256"] != weights_sha256(judge):
+            raise TinygenError(f"{path} was made with another judge: python -m tinygen.publish {data_name}-judge makes it anew")
+        return Gaussian(file.get_tensor("mean"), file.get_tensor("covariance"))
