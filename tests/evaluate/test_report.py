@@ -11,11 +11,13 @@ from torch import nn
 
 import tinygen.evaluate.judging as judging
 import tinygen.evaluate.report as report_module
-from tinygen.data import ImageSet, to_float
+from tinygen.data import ImageSet, load, to_float
 from tinygen.errors import TinygenError
-from tinygen.evaluate import evaluate, judge_set, print_report, standard_fid
+from tinygen.evaluate import (Gaussian, evaluate, frechet_distance, judge_images, judge_set, print_report, reference_statistics,
+                              standard_fid)
 from tinygen.evaluate.inception import inception_weights
 from tinygen.features import Classifier, ClassifierObjective
+from tinygen.models import load_model
 
 N = 60
 
@@ -234,3 +236,16 @@ def test_damaged_inception_weights_are_never_used(monkeypatch, tmp_path):
     images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     with pytest.raises(TinygenError, match="no file of weights"):
         standard_fid(images, images)
+
+
+def test_the_zoo_has_the_statistics_of_its_judges(monkeypatch):
+    """Mean and covariance of the whole training split: a fresh part of it is near, the same part in noise is not."""
+    reference, judge = reference_statistics("shapes"), load_model("zoo:shapes-judge")[0]
+    part = load("shapes").images[:1000]
+    near, far = (frechet_distance(Gaussian.fit(judge_images(judge, images).features), reference)
+                 for images in (part, (part.float() + 60 * torch.randn(part.shape)).clamp(0, 255).to(torch.uint8)))
+    assert near < 3 and far > 10 * near
+    assert reference_statistics("cifar10").covariance.shape == reference_statistics("cifar10").mean.shape * 2
+    monkeypatch.setattr("tinygen.evaluate.judging.STATISTICS", "nowhere.safetensors")
+    with pytest.raises(TinygenError, match="the zoo has no nowhere.safetensors of faces"):
+        reference_statistics("faces")
