@@ -39,8 +39,8 @@ INTRODUCED = {
     },
     "tinygen.evaluate": {
         "19": "Gaussian Judged class_adherence code_statistics duplicate_rate evaluate frechet_distance judge_images judge_set "
-              "kernel_distance kernel_mmd2 memorisation nearest_neighbours precision_recall print_report prompt_adherence psnr ssim "
-              "standard_fid",
+              "kernel_distance kernel_mmd2 memorisation nearest_neighbours precision_recall print_report prompt_adherence psnr "
+              "reference_statistics ssim standard_fid",
     },
 }
 

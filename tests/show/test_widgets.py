@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import ipywidgets
 import numpy as np
@@ -209,5 +210,6 @@ def test_the_dashboard_follows_a_run(tmp_path):
         control(box, "follow").value = False
         await asyncio.sleep(0.05)
 
-    asyncio.run(follow())
+    with ThreadPoolExecutor(1) as thread:               # a browser test in the same worker may keep a loop running in this one
+        thread.submit(asyncio.run, follow()).result()
     assert caption(box).startswith("step 4: ")

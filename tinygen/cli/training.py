@@ -81,7 +81,7 @@ def speedrun(out: Annotated[Path, typer.Option(help="Where models, pictures and 
              device: Device = None, tier: Tier = None,
              dry_run: Annotated[bool, typer.Option("--dry-run", help="The same path with seconds of training.")] = False
              ) -> None:
-    """CIFAR-10 from nothing: VQGAN (5 minutes), latent diffusion (10), evaluation with 10,000 images, report."""
+    """CIFAR-10 in one go: VQGAN (5 minutes), latent diffusion (10), evaluation with 10,000 images, report."""
     check_folder(out)
     from dataclasses import replace
 
