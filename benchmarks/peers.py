@@ -207,7 +207,12 @@ def speed(peers: dict, device: str, rounds: int) -> dict[str, dict[str, float]]:
         trainer.objective.train()
         steps["ours"] = lambda: trainer.train_step(trainer.progress(0))
         objective, run = one_step(recipe, recipe.train.batch_size)
-        rows["ours"] = counted(run, objective.groups()["denoiser"], recipe.train.batch_size)
+
+        def half_run():
+            with torch.autocast(device, torch.bfloat16, enabled=choose_precision(torch.device(device)) == "bf16"):
+                run()
+
+        rows["ours"] = counted(half_run, list(objective.parameters()), recipe.train.batch_size)
         for name, make in peers.items():
             model = make().to(device).train()
             batch = Batches(data, model.batch)[0]
@@ -276,8 +281,8 @@ def main() -> None:
             ways = {f", guidance {scale:g}": {"steps": 16, "guidance_scale": scale} for scale in (2.0, 1.0)}
         elif name == "diffusers":
             ways = {f", guidance {scale:g}": {"guidance_scale": scale} for scale in (2.0, 1.0)}
-        for way, options in ways.items():
-            metrics = evaluate(model, {"kind": name}, "cifar10", given.n, device=device, **options)["metrics"]
+        for way, sampling in ways.items():
+            metrics = evaluate(model, {"kind": name}, "cifar10", given.n, device=device, **sampling)["metrics"]
             keep(f"{name}, {minutes:g} minutes{way}", facts | {"n": given.n} | {key: metrics[key] for key in WANTED if key in metrics})
 
 

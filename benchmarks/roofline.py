@@ -48,10 +48,13 @@ def step_costs(recipe, batch: int = 8) -> tuple[float, int, float]:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):       # other kernels count as nothing
         run()
     parameters = sum(p.numel() for group in objective.groups().values() for p in group if p.requires_grad)
-    weights = {p.untyped_storage().data_ptr() for p in objective.parameters()}
-    with torch.autocast("cpu", torch.bfloat16):
-        kept = kept_bytes(run, weights)
-    return counter.get_total_flops() / batch, parameters, 20 * parameters + kept * recipe.train.batch_size / batch
+    kept = []
+    for size in (batch, 2 * batch):                             # autocast also keeps half-precision weights, whatever the batch
+        objective, run = one_step(recipe, size)
+        with torch.autocast("cpu", torch.bfloat16):
+            kept.append(kept_bytes(run, {p.untyped_storage().data_ptr() for p in objective.parameters()}))
+    memory = 20 * parameters + kept[0] + (kept[1] - kept[0]) * (recipe.train.batch_size - batch) / batch
+    return counter.get_total_flops() / batch, parameters, memory
 
 
 def main() -> None:
