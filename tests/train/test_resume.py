@@ -131,16 +131,16 @@ def test_minutes_become_steps_that_a_resumed_run_keeps(trainer, crash_at, same_e
 
 
 def test_a_time_budget_is_divided_by_the_time_of_a_step(trainer, monkeypatch, tmp_path):
-    """By a clock that says half a second a step; what the timed steps did is undone."""
+    """By a clock that says 3/8 s a step and 7/8 s every fourth (as with R1): half a second. The timed steps are undone."""
     timed, now = trainer("gan", tmp_path), [0.0]
     before = {name: value.clone() for name, value in timed.objective.state_dict().items()}
     step = timed.train_step
 
-    def half_a_second(progress):
-        now[0] += 0.5
+    def slow_every_fourth(progress):
+        now[0] += 0.375 if progress.step % 4 else 0.875
         return step(progress)
 
-    timed.train_step = half_a_second
+    timed.train_step = slow_every_fourth
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     assert timed.steps_within(1.5) == 180
     assert all(torch.equal(value, before[name]) for name, value in timed.objective.state_dict().items())
