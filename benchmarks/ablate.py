@@ -2,12 +2,14 @@
 
     python benchmarks/ablate.py train [--images 40000] [--n 1000] [--only NAME ...] [--device cpu] [--out ablations.json]
     python benchmarks/ablate.py sample [--model zoo:cifar10-ldm] [--n 1000] [--only NAME ...]
+    python benchmarks/ablate.py leak [--model zoo:cifar10-dcgan] [--n 1000]
 
 `train` changes recipe cifar10-ldm and trains every variant from the same seed; `sample` draws from one trained model in
 different ways. Results are added to the JSON file, so that an interrupted table can be finished; the table is printed.
 Seconds are those of the process on a CPU: of training, or of drawing the images. The recipe itself is trained from three seeds:
 their spread is the error of all rows. Other paths come with the prediction and the density of times that belong to them; the
-last two variants train a first stage of their own, on the same number of images.
+last two variants train a first stage of their own, on the same number of images. `leak` looks in samples of a GAN for the marks of
+the augmentation that its critic saw.
 """
 
 import argparse
@@ -20,8 +22,12 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import torch
+
+from tinygen.data import load, to_float
 from tinygen.evaluate import evaluate
 from tinygen.evaluate.judging import weights_sha256
+from tinygen.gan import diff_augment
 from tinygen.latent import cache_latents
 from tinygen.models import load_model
 from tinygen.train import load_recipe, train
@@ -114,16 +120,33 @@ def sampled(name: str, options: dict, n: int, device: str) -> dict:
     return {"seconds": round(sum(seconds)), "n": n} | {key: report["metrics"][key] for key in WANTED}
 
 
+def leak(name: str, n: int, device: str) -> None:
+    """Marks of DiffAugment: flat grey border lines from shifts; the spread of brightness, saturation and contrast from colours."""
+    test = to_float(load("cifar10:test", device=device).images[:n])
+    random = torch.Generator(device).manual_seed(0)
+    samples = load_model(name, device)[0].generate(n, torch.arange(n, device=device) % 10, random)
+    print("| images | with a flat grey border line | brightness | saturation | contrast |\n|---|---|---|---|---|")
+    for title, x in (("test images", test), ("test images, augmented", diff_augment(test, random)), ("samples", samples)):
+        border = torch.stack([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], 1)               # (n, 4, 3, side)
+        grey = x.mean(1, keepdim=True)
+        colours = x.mean((1, 2, 3)), (x - grey).abs().mean((1, 2, 3)), x.std((1, 2, 3))                 # (n,) each
+        print(f"| {title} | {(border.abs().amax((2, 3)) < 0.1).any(1).float().mean():.3f} | "
+              + " | ".join(f"{part.mean():.2f} ± {part.std():.2f}" for part in colours) + " |")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=("train", "sample"))
+    options.add_argument("what", choices=("train", "sample", "leak"))
     options.add_argument("--images", type=int, default=40_000)
     options.add_argument("--n", type=int, default=1000)
     options.add_argument("--only", nargs="*")
-    options.add_argument("--model", default="zoo:cifar10-ldm")
+    options.add_argument("--model", help="zoo:cifar10-ldm, or zoo:cifar10-dcgan for its leaks, if none is named")
     options.add_argument("--device", default="cpu")
     options.add_argument("--out", type=Path, default=Path("ablations.json"))
     given = options.parse_args()
+    if given.what == "leak":
+        leak(given.model or "zoo:cifar10-dcgan", given.n, given.device)
+        return
     results = json.loads(given.out.read_text()) if given.out.exists() else {}
     table = results.setdefault(given.what, {})
     variants = TRAINED if given.what == "train" else SAMPLED
@@ -131,7 +154,7 @@ def main() -> None:
         if name in table and table[name]["n"] == given.n and table[name].get("images") in (None, given.images):
             continue
         table[name] = trained(name, given.images, given.n, given.device) if given.what == "train" else \
-            sampled(given.model, variants[name], given.n, given.device)
+            sampled(given.model or "zoo:cifar10-ldm", variants[name], given.n, given.device)
         given.out.write_text(json.dumps(results, indent=1))
         print(name, json.dumps(table[name]), flush=True)
     columns = ("fd", "class_adherence", "precision", "recall", "seconds")

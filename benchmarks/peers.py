@@ -4,13 +4,14 @@
     python benchmarks/peers.py [--minutes 15] [--n 500] [--only NAME ...] [--device cpu] [--out peers.json]
     python benchmarks/peers.py --speed [--rounds 5]
 
-Samples: `ours` starts from nothing: recipe cifar10-perceptual for an eighth of the minutes, cifar10-vqgan for a quarter,
-cifar10-ldm for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of these
+Samples: `ours` starts from nothing: recipe cifar10-perceptual for a fifteenth of the minutes, cifar10-vqgan for two
+fifths, cifar10-ldm for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of these
 libraries. Reconstructions: `vqgan` and `taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not
 counted); `our-vq` and `peer-vq` our vector quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
 Recipes are trained by tinygen; every other contestant gets AdamW with a peak rate of 1e-3 (2e-3 for autoencoders), a cosine
 over its time and a moving average, in bfloat16 where the device has it. On a CPU everything runs in one thread and minutes are
 those of the process, start-up and cached latents included; on a GPU the clock's.
+Runs of recipes are left in a folder beside the JSON file.
 --speed times training steps of 64 images, contestants in turn, and keeps the best of the rounds. FLOPs are PyTorch's count,
 attention included; memory is 20 bytes a parameter and what autograd keeps of one forward pass.
 """
@@ -38,6 +39,7 @@ from tinygen.train import EMA, Trainer, load_recipe
 from tinygen.train.precision import choose_precision
 from tinygen.vq import VQAutoencoder
 
+SCALES = (3.0, 2.0, 1.0)     # of guidance
 WANTED = ("psnr", "code_usage", "fd", "kd", "precision", "recall", "class_adherence", "duplicates")
 
 
@@ -188,8 +190,8 @@ def run_recipe(name: str, minutes: float, device: str, folder: Path, **changes) 
 def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
     """From nothing: the network of the perceptual loss, a VQGAN, latent diffusion in its latents."""
     parts, spent = {}, 0.0
-    for name, share, changes in (("cifar10-perceptual", 0.125, {}),
-                                 ("cifar10-vqgan", 0.25, {"perceptual": str(folder / "cifar10-perceptual")}),
+    for name, share, changes in (("cifar10-perceptual", 1 / 15, {}),
+                                 ("cifar10-vqgan", 0.4, {"perceptual": str(folder / "cifar10-perceptual")}),
                                  ("cifar10-ldm", None, {"first_stage": str(folder / "cifar10-vqgan")})):
         given = minutes * share if share else minutes - spent
         model, parts[name] = run_recipe(name, given, device, folder / name, **changes)
@@ -266,7 +268,7 @@ def main() -> None:
         for name, row in speed(pixels, device, given.rounds).items():
             keep(f"{name}, speed", row)
         return
-    data, folder = load("cifar10", device=device), Path(tempfile.mkdtemp())
+    data, folder = load("cifar10", device=device), given.out.with_suffix("")
     contestants = {"ours": lambda: ours(minutes, device, folder)}
     contestants |= {name: lambda name=name: run_recipe(f"cifar10-{name}", minutes, device, folder / name)
                     for name in ("dcgan", "vqgan", "taming")}
@@ -278,9 +280,9 @@ def main() -> None:
         model, facts = contestants[name]()
         ways = {"": {}}
         if name == "ours":
-            ways = {f", guidance {scale:g}": {"steps": 16, "guidance_scale": scale} for scale in (2.0, 1.0)}
+            ways = {f", guidance {scale:g}": {"steps": 16, "guidance_scale": scale} for scale in SCALES}
         elif name == "diffusers":
-            ways = {f", guidance {scale:g}": {"guidance_scale": scale} for scale in (2.0, 1.0)}
+            ways = {f", guidance {scale:g}": {"guidance_scale": scale} for scale in SCALES}
         for way, sampling in ways.items():
             metrics = evaluate(model, {"kind": name}, "cifar10", given.n, device=device, **sampling)["metrics"]
             keep(f"{name}, {minutes:g} minutes{way}", facts | {"n": given.n} | {key: metrics[key] for key in WANTED if key in metrics})

@@ -1,6 +1,7 @@
 """The least a recipe costs: FLOPs of its training steps, counted, and the seconds that they take at a device's peak.
 
     python benchmarks/roofline.py [--tflops 989] [--terabytes 4.8]
+    python benchmarks/roofline.py --runs speedrun/vqgan speedrun/ldm --tier gpu        # what these runs reached of it
 
 The defaults are an H200: dense bf16 matrix rate, memory bandwidth (Nvidia's data sheet). FLOPs are counted by PyTorch's
 FlopCounterMode over one real late step of the objective (forward, backward, adaptive weight, critic but not R1; a multiply-add
@@ -11,7 +12,9 @@ keeps of the images, in bfloat16 where autocast takes it; buffers of kernels and
 """
 
 import argparse
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from cost import kept_bytes
@@ -61,7 +64,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--tflops", type=float, default=989.0)
     options.add_argument("--terabytes", type=float, default=4.8, help="a second")
+    options.add_argument("--runs", nargs="*", type=Path, default=[], help="folders of trained recipes: measured against the peak")
+    options.add_argument("--tier", default="gpu", help="of the runs")
     given = options.parse_args()
+    for folder in given.runs:
+        info = json.loads((folder / "model.json").read_text())["info"]
+        images = info["images_seen"] / info["seconds"]
+        rate = images * step_costs(load_recipe(info["recipe"], given.tier))[0] / 1e12
+        print(f"{folder}: {images:,.0f} images/s, {rate:.3g} TFLOP/s, {rate / given.tflops:.1%} of {given.tflops:g} TFLOP/s")
+    if given.runs:
+        return
     print("| recipe | tier | parameters | GFLOP an image | images | PFLOP | seconds at peak | of AdamW's bytes | "
           "GB a step |\n|---|---|---|---|---|---|---|---|---|")
     for name in RECIPES:

@@ -173,6 +173,7 @@ def test_the_table_names_n_and_reference(run, sets):
     for part in ("N = 60", "all 600 images", "60 test images", "uniform noise", "100 images repeated", "not FID",
                  "precision", f"{report['metrics']['fd']:.4g}", report["judge_sha256"][:8]):
         assert part in text
+    assert "prompt_adherence_all" in report["yardsticks"]["test"] and "prompt_adherence" not in text     # it was not asked
 
 
 def test_judged_sets_are_remembered_and_damage_is_repaired(sets, tmp_path, monkeypatch):

@@ -127,7 +127,7 @@ def adherence(judged: Judged, asked: Mapping[str, Tensor], head: str, data: Imag
 
 
 def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """The report as a table: one row a metric, the model beside its yardsticks; N, reference and judge in the title."""
+    """The report as a table: one row a metric that the model has, beside its yardsticks; N, reference and judge in the title."""
     console = console or Console()
     console.print(f"{report['kind']} on {report['data']}: N = {report['n']}, reference {report['reference']}, "
                   f"judge {report['judge']} ({report['judge_sha256'][:8]}), seed {report['seed']}", highlight=False)
@@ -137,7 +137,7 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
     table = Table("metric")
     for title in columns:
         table.add_column(title, justify="right")
-    for name in dict.fromkeys(name for numbers in columns.values() for name in numbers):
+    for name in (name for name, value in report["metrics"].items() if value is not None):
         cells = (numbers.get(name) for numbers in columns.values())
         table.add_row(name, *("" if cell is None else f"{cell:.4g}" for cell in cells))
     console.print(table)

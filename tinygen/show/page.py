@@ -103,9 +103,10 @@ class Page:
         return self._add(f"<figure>{table}{below(caption)}</figure>")
 
     def report(self, report: Mapping[str, object], caption: str = "") -> "Page":
-        """The table of a report of `tinygen.evaluate.evaluate`: one row a metric, the model beside its yardsticks."""
+        """The table of a report of `tinygen.evaluate.evaluate`: one row a metric that the model has, beside its
+        yardsticks."""
         columns = {"this model": report["metrics"], **report["yardsticks"]}
-        names = dict.fromkeys(name for numbers in columns.values() for name in numbers)
+        names = [name for name, value in report["metrics"].items() if value is not None]
         protocol = f"N = {report['n']}; reference: {report['reference']}; judge: {report['judge']}. "
         rows = [{"metric": name} | {title: numbers.get(name) for title, numbers in columns.items()} for name in names]
         return self.table(rows, protocol + caption)
