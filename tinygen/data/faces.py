@@ -30,7 +30,8 @@ FACTORS = {"expression": ("smiling", "serious", "surprised", "sad"), "skin": tup
 def face_caption(factors) -> str:
     """The sentence for one row of factors (7 indices, in the order of `FACTORS`).
 
-    Such as "a smiling face with tan skin and long red hair and glasses on a blue background".
+    Such as "a smiling face with tan skin and long red hair and glasses on a blue background". Of a bald face without a
+    beard it does not say the colour of the hair.
     """
     expression, skin, hair, style, glasses, beard, ground = (
         names[int(k)] for names, k in zip(FACTORS.values(), factors, strict=True))
