@@ -62,6 +62,8 @@ def plain_optimizer(trainer):
     for optimizer in trainer.optimizers.values():
         for group in optimizer.param_groups:
             group["fused"], group["foreach"] = False, False
+        if hasattr(optimizer, "_step_supports_amp_scaling"):                    # fp16: let the scaler unscale
+            del optimizer._step_supports_amp_scaling
     yield
 
 

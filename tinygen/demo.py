@@ -80,11 +80,11 @@ def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = Non
         for caption in data.captions[:3]:
             console.print(f"   {caption}", style="dim")
     with stage("first stage", "VQGAN: learn to write a picture as 64 codes"):
-        vqgan = train(load_recipe(plan.first_stage, tier), out / "vqgan", device=device.type,
+        vqgan = train(load_recipe(plan.first_stage, tier), out / "vqgan", device=str(device),
                       minutes=plan.first_stage_minutes, data=data)
     with stage("diffusion", "Latent diffusion: learn to make such codes out of noise"):
         recipe = replace(load_recipe(plan.diffusion, tier, plan.changes), first_stage=str(out / "vqgan"))
-        ldm = train(recipe, out / "ldm", device=device.type, minutes=plan.diffusion_minutes, data=data)
+        ldm = train(recipe, out / "ldm", device=str(device), minutes=plan.diffusion_minutes, data=data)
     with stage("look and measure", "Look and measure"):
         pictures |= draw(plan, vqgan, ldm, data, test, out, device)
         reports = {}

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tinygen import models as tinygen_models
@@ -54,7 +55,8 @@ def test_usage_errors_are_one_line_and_exit_code_2(refused, arguments):
     (KeyboardInterrupt(), 130, "nothing was written"), (KeyboardInterrupt("go on like that"), 130, "go on like that"),
     (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 2, "/x/y: No space left on device; free some space"),
     (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "choose another folder"),
-    (tinygen_models.TinygenError("two\nlines"), 2, "two lines"), (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "")])
+    (tinygen_models.TinygenError("two\nlines"), 2, "two lines"),
+    (torch.OutOfMemoryError("CUDA out of memory"), 2, "too little memory: close what else uses it, or take smaller batches"), (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "")])
 def test_how_a_command_ends(run, monkeypatch, error, code, says):
     def fail():
         raise error

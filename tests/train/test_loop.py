@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -86,9 +87,26 @@ def test_devices(monkeypatch):
     assert choose_device() == torch.device("mps")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(precision, "cannot_compute", lambda device: "")
     assert choose_device() == torch.device("cuda") and choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(TinygenError, match="no device 'cuda:2'"):
         choose_device("cuda:2")
+    monkeypatch.setattr(precision, "cannot_compute", lambda device: "no kernel image is available")
+    with pytest.raises(TinygenError, match="cannot compute on cuda \\(no kernel image is available\\): use --device cpu"):
+        choose_device()
+
+
+def test_a_gpu_that_torch_cannot_use_says_why(monkeypatch):
+    assert precision.cannot_compute(torch.device("cpu")) == ""
+    monkeypatch.setattr(torch, "zeros", mock.Mock(side_effect=RuntimeError("CUDA error: no kernel image\nhelp")))
+    assert precision.cannot_compute(torch.device("cuda")) == "CUDA error: no kernel image"
+
+
+def test_without_triton_a_gpu_trains_uncompiled(monkeypatch):
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: False)
+    assert precision.can_compile(torch.device("cpu"))
+    with pytest.warns(UserWarning, match="no Triton"):
+        assert not precision.can_compile(torch.device("cuda"))
 
 
 def test_one_process_may_train_in_several_precisions(trainer, tmp_path):

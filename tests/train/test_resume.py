@@ -130,6 +130,18 @@ def test_minutes_become_steps_that_a_resumed_run_keeps(trainer, crash_at, same_e
     assert same_end(tmp_path / "minutes", tmp_path / "steps")
 
 
+def test_a_checkpoint_keeps_the_scale_of_half_precision(trainer, tmp_path):
+    """Else a resumed fp16 run would search for it again, and leave out steps."""
+    run = trainer("fsq", tmp_path / "run", steps=4)
+    run.run()
+    run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    run.checkpoint(SimpleNamespace(flush=lambda rate: 1.0))
+    again = trainer("fsq", tmp_path / "run", steps=4, resume=True)
+    again.accelerator.scaler = torch.amp.GradScaler("cpu")
+    again.restore()
+    assert again.accelerator.scaler.get_scale() == 128.0
+
+
 def test_a_time_budget_is_divided_by_the_time_of_a_step(trainer, monkeypatch, tmp_path):
     """By a clock that says 3/8 s a step and 7/8 s every fourth (as with R1): half a second. The timed steps are undone."""
     timed, now = trainer("gan", tmp_path), [0.0]

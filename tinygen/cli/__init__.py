@@ -39,8 +39,8 @@ def tinygen(version: bool = typer.Option(False, "--version", callback=show_versi
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `tinygen ARGUMENTS` (None: those of the process) and return the exit code.
 
-    0: done. 1: `doctor` found something to mend, or the reader of our output went away. 2: bad input, or a disk that
-    cannot be written, with one line on stderr. 130: Ctrl-C. Whatever else is raised is a bug and keeps its traceback.
+    0: done. 1: `doctor` found something to mend, or the reader of our output went away. 2: bad input, a disk that
+    cannot be written or a GPU that is too small, with one line on stderr. 130: Ctrl-C. Whatever else is raised is a bug and keeps its traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -56,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(str(error))
     except KeyboardInterrupt as interrupt:
         return complain(str(interrupt) or "interrupted; nothing was written", 130)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        return complain("the GPU has too little memory: close what else uses it, or take smaller batches, such as "
+                        "--set train.batch_size=64 (tinygen/recipes/README.md says what fits 8 GB)")
     except OSError as error:
         let_go_of_stdout()
         if error.errno == errno.EPIPE:

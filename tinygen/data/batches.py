@@ -68,7 +68,7 @@ class Batches:
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             order = torch.randperm(len(self.data), generator=seeded_generator(self.seed, 0, epoch))
-            self._epoch, self._order = epoch, order.to(self.data.labels.device)
+            self._epoch, self._order = epoch, moved(order, self.data.labels.device)
         start = position * self.batch_size
         return self._order[start + self.rank:start + self.batch_size:self.world_size]
 
@@ -98,8 +98,13 @@ class CachedBatches(Batches):
     def pick(self, index: Tensor, generator: torch.Generator) -> Tensor:
         if not self.flip or len(self.cache) == 1:
             return self.cache[0, index.to(self.cache.device)]
-        variant = torch.randint(len(self.cache), index.shape, generator=generator).to(self.cache.device)
+        variant = moved(torch.randint(len(self.cache), index.shape, generator=generator), self.cache.device)
         return self.cache[variant, index.to(self.cache.device)]
+
+
+def moved(t: Tensor, device: torch.device) -> Tensor:
+    """`t` from the CPU on `device`; a GPU is not waited for."""
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t.to(device)
 
 
 def augment(images: Tensor, generator: torch.Generator, flip: bool, shift: int) -> Tensor:
@@ -115,9 +120,9 @@ def augment(images: Tensor, generator: torch.Generator, flip: bool, shift: int) 
     y = torch.arange(h, device=device).expand(b, h)
     if flip:
         mirrored = torch.rand(b, 1, generator=generator) < 0.5
-        x = torch.where(mirrored.to(device), w - 1 - x, x)
+        x = torch.where(moved(mirrored, device), w - 1 - x, x)
     if shift:
-        dx, dy = torch.randint(-shift, shift + 1, (2, b, 1), generator=generator).to(device)
+        dx, dy = moved(torch.randint(-shift, shift + 1, (2, b, 1), generator=generator), device)
         x, y = (x + dx).clamp(0, w - 1), (y + dy).clamp(0, h - 1)
     source = (y[:, :, None] * w + x[:, None, :]).view(b, 1, h * w)  # int64 (B, 1, H * W)
     return images.flatten(2).gather(2, source.expand(b, c, h * w)).view(b, c, h, w)

@@ -91,7 +91,7 @@ class Denoiser(nn.Module):
 
     def x0(self, x_t: Tensor, t: Tensor | float, **condition: Tensor) -> Tensor:
         """The guess of the clean data at x_t (B, C, H, W) and t, (B,) or one number, in [0, 1] -> (B, C, H, W)."""
-        t = t.to(x_t) if isinstance(t, Tensor) else x_t.new_tensor(t)
+        t = t.to(x_t) if isinstance(t, Tensor) else x_t.new_full((), t)
         output, alpha, sigma = self._predict(x_t, t.expand(len(x_t)), condition)
         return to_x0(output, x_t, alpha, sigma, self.prediction, self.sigma_data)
 

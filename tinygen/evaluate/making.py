@@ -71,8 +71,9 @@ def reconstruct_images(model: nn.Module, test: ImageSet, perceptual: nn.Module, 
         x = to_float(part.to(device))                                           # (B, 3, 32, 32)
         images.append(to_uint8(model.reconstruct(x)).cpu())
         y = to_float(images[-1].to(device))
-        for name, score in (("psnr", psnr(x, y)), ("ssim", ssim(x, y)), ("perceptual", distance(x, y))):
-            scores[name].append(score.double().cpu())
+        for name, score in (("psnr", psnr(x.cpu(), y.cpu())), ("ssim", ssim(x.cpu(), y.cpu())),      # MPS has no float64
+                            ("perceptual", distance(x, y))):
+            scores[name].append(score.cpu().double())
         if callable(getattr(model, "encode_codes", None)):
             codes.append(model.encode_codes(x).cpu())
         watch("reconstructing", min(len(images) * batch_size, len(test)), len(test), images[-1])

@@ -59,7 +59,8 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def generate(self, n: int, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n images (n, 3, S, S) in [-1, 1]; labels (n,) int64, drawn uniformly where they are needed and None.
+        """Draw n images (n, 3, S, S) in [-1, 1]; labels (n,) int64, drawn uniformly where they are needed and None;
+        generator: on the model's device.
 
         Uses the running statistics of the norms, so an image does not depend on its neighbours in the batch.
         """

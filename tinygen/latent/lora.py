@@ -26,7 +26,7 @@ class LowRank(nn.Module):
         else:
             down, up = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias=False)
         nn.init.normal_(down.weight, std=layer.weight[0].numel() ** -0.5)        # down(x) is as large as x
-        self.branch = nn.Sequential(down, zero_(up))
+        self.branch = nn.Sequential(down, zero_(up)).to(layer.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x) + self.scale * self.branch(x)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion import Denoiser, DiT, UNet, build_path, guided, sample
+from ..diffusion.objectives import randn
 from ..errors import TinygenError, nearest
 from .text import TextEncoder, Tokenizer
 
@@ -125,7 +126,7 @@ class LatentDiffusion(nn.Module):
         """
         known_latents, size = self.encode(images), self.first_stage.latent_shape[1]
         unknown = torch.nn.functional.adaptive_max_pool2d(mask.float(), size) > 0            # (n, 1, h, w)
-        noise = torch.randn(known_latents.shape, generator=generator, device=known_latents.device)
+        noise = randn(known_latents.shape, generator, known_latents.device)
 
         def put_back(step: int, t: float, latents: Tensor, x0: Tensor) -> Tensor:
             alpha, sigma = self.denoiser.path.coefficients(t)

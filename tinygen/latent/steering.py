@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..diffusion.objectives import randn
 from ..vq import VQAutoencoder
 from .clip import CLIP
 
@@ -24,11 +25,11 @@ def views(images: Tensor, count: int, noise: float, shift: int, generator: torch
     A gradient that helps all of them is not a trick in single pixels.
     """
     size, padded = images.shape[-1], F.pad(images, (shift,) * 4, mode="replicate")
-    copies = []
+    copies, source = [], generator.device if generator else images.device
     for _ in range(count):
-        dx, dy = torch.randint(2 * shift + 1, (2,), generator=generator).tolist()
+        dx, dy = torch.randint(2 * shift + 1, (2,), generator=generator, device=source).tolist()
         part = padded[..., dy:dy + size, dx:dx + size]
-        copies.append(part + noise * torch.randn(part.shape, generator=generator).to(part))
+        copies.append(part + noise * randn(part.shape, generator, part.device))
     return torch.cat(copies)
 
 

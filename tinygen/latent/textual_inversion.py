@@ -43,7 +43,8 @@ def learn_word(model: LatentDiffusion, word: str, images: Tensor, sentences: Seq
     optimizer = torch.optim.Adam([vector], lr=lr)
     losses = []
     for step in range(steps):
-        rows = torch.randint(len(latents), (batch_size,), generator=generator).to(table.device)
+        source = generator.device if generator else table.device
+        rows = torch.randint(len(latents), (batch_size,), generator=generator, device=source).to(table.device)
         weights = {"tokens.weight": table.index_copy(0, row, vector)}
         context, mask = functional_call(encoder, weights, (tokens[rows],))
         told = {"context": context, "context_mask": mask}

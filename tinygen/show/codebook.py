@@ -15,14 +15,14 @@ def codebook_map(counts: Tensor, decode_codes: Callable[[Tensor], Tensor], code_
                  shown: int = 256, columns: int = 32) -> np.ndarray:
     """Usage of every code, sorted, above pictures of the `shown` most used ones -> uint8 (height, width, 3).
 
-    counts (K,) over a whole epoch; `decode_codes` maps (B, h, w) int64 to images in [-1, 1]; `code_shape` is (h, w).
+    counts (K,) over a whole epoch, on the model's device; `decode_codes` maps (B, h, w) int64 to images in [-1, 1]; `code_shape` is (h, w).
     The picture of a code is the middle of the image that is decoded from a map filled with it.
     """
-    counts = counts.detach().cpu().double()
+    device, counts = counts.device, counts.detach().cpu().double()
     order = counts.argsort(descending=True, stable=True)                        # (K,)
     codes = order[:shown]
     filled = codes[:, None, None].expand(-1, *code_shape)                       # (shown, h, w)
-    images = torch.cat([decode_codes(part).cpu() for part in filled.split(64)])
+    images = torch.cat([decode_codes(part.to(device)).cpu() for part in filled.split(64)])
     size = images.shape[-1]
     pictures = grid(images[:, :, size // 4:-(size // 4), size // 4:-(size // 4)], columns=columns, pad=1, scale=2)
     share = (counts / counts.sum().clamp_min(1))[order].numpy()

@@ -82,7 +82,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise TinygenError(f"{folder} has no checkpoint to resume from; leave out --resume to start afresh")
     try:
         facts = json.loads((path / "facts.json").read_text())
-        return load_file(path / "tensors.safetensors"), {key: facts[key] for key in keys}
+        kept = {key: facts[key] for key in keys} | {"scaler": facts.get("scaler")}          # of fp16 only
+        return load_file(path / "tensors.safetensors"), kept
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TinygenError(f"{path} is damaged ({error}); delete that folder and train again") from error
 

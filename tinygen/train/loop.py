@@ -18,7 +18,7 @@ from .checkpoint import find_checkpoint, load_checkpoint, restore, save_checkpoi
 from .ema import EMA
 from .interrupt import Interrupt
 from .log import Log
-from .precision import choose_device, choose_precision
+from .precision import can_compile, choose_device, choose_precision
 from .recipe import Recipe, difference
 from .setup import learning_rate, make_optimizers, model_info, save_preview, set_up
 
@@ -64,7 +64,10 @@ class Trainer:
             AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision,
                                        cpu=target.type == "cpu")
-        self.device = self.accelerator.device if target.index is None else target
+        own = target.index is not None and self.accelerator.num_processes == 1         # several processes: a GPU for each
+        self.device = target if own else self.accelerator.device
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         self.data, self.objective, self.model_config = set_up(recipe, self.device, data)
         self.batches = self.objective.batches(
             self.data, batch_size=self.config.batch_size, seed=self.config.seed, flip=self.config.flip,
@@ -73,7 +76,7 @@ class Trainer:
         self.prepared = {name: self.accelerator.prepare_optimizer(o) for name, o in self.optimizers.items()}
         self.ema = EMA(self.objective.model, self.config.ema) if self.config.ema else None
         self.generator = torch.Generator(self.device)
-        if self.config.compile:
+        if self.config.compile and can_compile(self.device):
             getattr(self.objective, "compile_model", self.objective.model.compile)()
         self.step, self.total, self.seconds = 0, self.config.steps, 0.0
 
@@ -160,6 +163,8 @@ class Trainer:
         """Wait for the GPU, if there is one."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     def run(self) -> nn.Module:
         """Train to the end, save the model, return it in eval mode. Ctrl-C saves, then KeyboardInterrupt."""
@@ -204,7 +209,9 @@ class Trainer:
         """Write a checkpoint, unless a loss since the last one was not finite."""
         self.seconds = log.flush(learning_rate(self.config, self.step - 1, self.total))
         if self.accelerator.is_main_process:
-            facts = {"recipe": asdict(self.recipe), "step": self.step, "total": self.total, "seconds": self.seconds}
+            scaler = self.accelerator.scaler
+            facts = {"recipe": asdict(self.recipe), "step": self.step, "total": self.total, "seconds": self.seconds,
+                     "scaler": scaler.state_dict() if scaler else None}
             save_checkpoint(self.out, self.objective, self.ema.model if self.ema else None, self.optimizers, facts)
         self.accelerator.wait_for_everyone()
 
@@ -216,6 +223,8 @@ class Trainer:
             raise TinygenError(f"the checkpoint in {self.out} was made with {key} = {stored!r}, not {mine!r}; "
                                "choose another --out or the same recipe")
         restore(tensors, self.objective, self.ema.model if self.ema else None, self.optimizers, self.out)
+        if self.accelerator.scaler and facts["scaler"]:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
         self.step, self.total, self.seconds = facts["step"], facts["total"], facts["seconds"]
 
     @torch.no_grad()

@@ -1,5 +1,7 @@
 """Precision by capability."""
 
+import warnings
+
 import torch
 
 from ..errors import TinygenError
@@ -38,4 +40,26 @@ def choose_device(wanted: str | None = None) -> torch.device:
         raise TinygenError(f"unknown device {wanted!r}: use one of {', '.join(there)}") from error
     if (device.index or 0) >= count.get(device.type, 0):
         raise TinygenError(f"there is no device {wanted!r} here: use one of {', '.join(there)}")
+    if device.type == "cuda" and (why := cannot_compute(device)):
+        raise TinygenError(f"torch {torch.__version__} cannot compute on {device} ({why}): use --device cpu, or install a "
+                           "torch that was made for this GPU")
     return device
+
+
+def cannot_compute(device: torch.device) -> str:
+    """Why torch sees this GPU but cannot use it, such as a card older than its kernels; "" where it can."""
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile has what it needs; on an Nvidia GPU that is Triton, which Windows lacks. Warns where not."""
+    from torch.utils._triton import has_triton
+
+    if device.type != "cuda" or has_triton():
+        return True
+    warnings.warn("there is no Triton here: training goes on without torch.compile, and more slowly", stacklevel=2)
+    return False

@@ -76,6 +76,12 @@ class VQGANObjective(nn.Module):
         self.steps_per_epoch = batches.steps_per_epoch
         return batches
 
+    def compile_model(self) -> None:
+        """torch.compile encoder and decoder; not the quantiser, which looks at values, nor the last layer, where the adaptive
+        weight goes backward twice."""
+        self.model.encoder.compile()
+        self.model.decoder.layers.compile()
+
     def ramp(self, fraction: float) -> float:
         """Share of the adversarial weight that is in force after `fraction` of the run."""
         width = max(self.adversarial_full - self.adversarial_start, 1e-9)

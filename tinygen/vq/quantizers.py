@@ -63,6 +63,7 @@ class VectorQuantizer(nn.Module):
             self.register_buffer("code_sum", torch.zeros(codebook_size, code_channels))     # m_k
         self.register_buffer("code_count", torch.zeros(codebook_size))                      # N_k
         self.register_buffer("initialized", torch.tensor(False))
+        self._known = False                                     # that it is initialised: to ask a GPU takes time
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         """(B, h, w) int64 -> (B, D, h, w)."""
@@ -82,7 +83,7 @@ class VectorQuantizer(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             z = self.normalized(z.float().permute(0, 2, 3, 1))                              # (B, h, w, D)
             flat = z.detach().flatten(0, 2)                                                 # (N, D)
-            if self.training and not self.initialized:
+            if self.training and self.is_new():
                 self.initialize(flat, generator)
             codes = self.nearest(flat)
             codebook = self.codebook.clone() if self.decay is None else self.codebook       # restarts write into it
@@ -93,6 +94,15 @@ class VectorQuantizer(nn.Module):
             if self.training:
                 self.update(flat, codes, generator)
             return Quantized(straight_through(z, z_q).permute(0, 3, 1, 2), codes.view(z.shape[:-1]), losses)
+
+    def is_new(self) -> bool:
+        """Whether no code has been chosen from data yet."""
+        self._known = self._known or bool(self.initialized)
+        return not self._known
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._known = False
 
     @torch.no_grad()
     def initialize(self, flat: Tensor, generator: torch.Generator | None) -> None:
