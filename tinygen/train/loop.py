@@ -66,8 +66,8 @@ class Trainer:
                                        cpu=target.type == "cpu")
         own = target.index is not None and self.accelerator.num_processes == 1         # several processes: a GPU for each
         self.device = target if own else self.accelerator.device
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
+        if own and target.type == "cuda":
+            torch.cuda.set_device(target)
         self.data, self.objective, self.model_config = set_up(recipe, self.device, data)
         self.batches = self.objective.batches(
             self.data, batch_size=self.config.batch_size, seed=self.config.seed, flip=self.config.flip,
