@@ -5,7 +5,7 @@
     python benchmarks/peers.py --speed [--rounds 5]
 
 Samples: `ours` starts from nothing: recipe cifar10-perceptual for a fifteenth of the minutes, cifar10-vqgan for two
-fifths, cifar10-ldm for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of these
+fifths, cifar10-ldm for the rest, the last two with batches of 32 on a CPU; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of these
 libraries. Reconstructions: `vqgan` and `taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not
 counted); `our-vq` and `peer-vq` our vector quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
 Recipes are trained by tinygen; every other contestant gets AdamW with a peak rate of 1e-3 (2e-3 for autoencoders), a cosine
@@ -172,14 +172,14 @@ def fit(model: nn.Module, data, minutes: float, device: str) -> tuple[nn.Module,
         ema.update(step)
         step += 1
         if step % 200 == 0:
-            print(f"  {share:4.0%}  step {step}  loss {float(loss):.4f}", flush=True)
+            print(f"  {share:4.0%}  step {step}  loss {loss.item():.4f}", flush=True)
     return ema.model.eval(), {"minutes": (clock(device) - start) / 60, "images": step * model.batch}
 
 
-def run_recipe(name: str, minutes: float, device: str, folder: Path, **changes) -> tuple[nn.Module, dict]:
+def run_recipe(name: str, minutes: float, device: str, folder: Path, overrides: tuple[str, ...] = (), **changes) -> tuple[nn.Module, dict]:
     """Train a recipe of ours into `folder`, start-up included; -> the averaged model, and what its training was."""
     start = clock(device)
-    recipe = replace(load_recipe(name, "cpu" if device == "cpu" else "gpu"), **changes)
+    recipe = replace(load_recipe(name, "cpu" if device == "cpu" else "gpu", overrides), **changes)
     recipe = replace(recipe, train=replace(recipe.train, preview_every=0, checkpoint_every=0))
     with mock.patch.object(time, "perf_counter", time.process_time if device == "cpu" else time.perf_counter):
         trainer = Trainer(recipe, folder, device=device, minutes=minutes)
@@ -190,12 +190,13 @@ def run_recipe(name: str, minutes: float, device: str, folder: Path, **changes) 
 
 def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
     """From nothing: the network of the perceptual loss, a VQGAN, latent diffusion in its latents."""
-    parts, spent = {}, 0.0
+    parts, spent, small = {}, 0.0, ("train.batch_size=32",) if device == "cpu" else ()      # in minutes, steps are scarce
     for name, share, changes in (("cifar10-perceptual", 1 / 15, {}),
                                  ("cifar10-vqgan", 0.4, {"perceptual": str(folder / "cifar10-perceptual")}),
                                  ("cifar10-ldm", None, {"first_stage": str(folder / "cifar10-vqgan")})):
         given = minutes * share if share else minutes - spent
-        model, parts[name] = run_recipe(name, given, device, folder / name, **changes)
+        overrides = small if name != "cifar10-perceptual" else ()
+        model, parts[name] = run_recipe(name, given, device, folder / name, overrides, **changes)
         spent += parts[name]["minutes"]
     return model, {"minutes": spent, "images": parts["cifar10-ldm"]["images"], "parts": parts}
 
@@ -269,7 +270,7 @@ def main() -> None:
         for name, row in speed(pixels, device, given.rounds).items():
             keep(f"{name}, speed", row)
         return
-    data, folder = load("cifar10", device=device), given.out.with_suffix("")
+    data, folder = load("cifar10", device=device), given.out.with_name(f"{given.out.stem}-runs") / f"{minutes:g}-minutes"
     contestants = {"ours": lambda: ours(minutes, device, folder)}
     contestants |= {name: lambda name=name: run_recipe(f"cifar10-{name}", minutes, device, folder / name)
                     for name in ("dcgan", "vqgan", "taming")}

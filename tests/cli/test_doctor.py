@@ -10,6 +10,7 @@ import pytest
 
 from tinygen import models as tinygen_models
 from tinygen.cli import doctor
+from tinygen.errors import TinygenError
 
 
 @pytest.fixture
@@ -122,6 +123,17 @@ def test_an_nvidia_gpu_is_seen(tmp_path, monkeypatch):
     assert not doctor.nvidia_is_here()
     (tmp_path / "version").touch()
     assert doctor.nvidia_is_here()
+
+
+def test_a_gpu_without_kernels_is_a_finding_among_others(monkeypatch):
+    def refuse(wanted=None):
+        raise TinygenError("torch 2.13 cannot compute on cuda (no kernel image): use --device cpu")
+
+    monkeypatch.setattr("tinygen.train.choose_device", refuse)
+    monkeypatch.setattr(doctor, "reachable", lambda address: "unplugged")
+    findings = {finding.what: finding for finding in doctor.examine()}
+    assert "use --device cpu" in findings["device"].cure and not findings["device"].needed
+    assert findings["tier"].found == "cpu" and "zoo" in findings
 
 
 def test_memory():

@@ -115,6 +115,7 @@ def test_a_compiled_first_stage_meets_its_critic(name, tmp_path, monkeypatch):
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_module(self, backend="aot_eager_decomp_partition"))
     torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
     recipe = load_recipe(name, "cpu", ["train.compile=true", "train.batch_size=8"])
     trainer = Trainer(recipe, tmp_path / "run", device="cpu", data=generate_shapes(64), quiet=True)
     trainer.objective.train()

@@ -105,7 +105,7 @@ def test_a_gpu_that_torch_cannot_use_says_why(monkeypatch):
 def test_without_triton_a_gpu_trains_uncompiled(monkeypatch):
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda: False)
     assert precision.can_compile(torch.device("cpu"))
-    with pytest.warns(UserWarning, match="no Triton"):
+    with pytest.warns(UserWarning, match="no Triton for this GPU"):
         assert not precision.can_compile(torch.device("cuda"))
 
 

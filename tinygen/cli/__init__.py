@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
-        return complain("the GPU has too little memory: close what else uses it, or take smaller batches, such as "
-                        "--set train.batch_size=64 (tinygen/recipes/README.md says what fits 8 GB)")
+        return complain("the GPU has too little memory: close what else uses it, or take smaller batches (of "
+                        "`tinygen train`: --set train.batch_size=64; tinygen/recipes/README.md says what fits 8 GB)")
     except OSError as error:
         let_go_of_stdout()
         if error.errno == errno.EPIPE:

@@ -60,12 +60,17 @@ def examine() -> Iterator[Finding]:
         return
 
     from ..data.cifar10 import BY_HAND, PACKED, data_root
+    from ..errors import TinygenError
     from ..train import choose_device, choose_precision, default_tier
 
     yield examine_import("torchvision")[1]
-    device = choose_device()
-    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    yield examine_device(f"{device}{name}", nvidia_is_here(), torch.version.cuda)
+    try:
+        device = choose_device()
+        name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+        yield examine_device(f"{device}{name}", nvidia_is_here(), torch.version.cuda)
+    except (TinygenError, RuntimeError) as error:               # a GPU without kernels, or a full one
+        device = torch.device("cpu")
+        yield Finding("device", "a GPU that torch cannot use", str(error), needed=False)
     yield Finding("precision", choose_precision(device))
     yield Finding("tier", default_tier(device.type),
                   "" if default_tier(device.type) in ("cpu", "gpu") else "set TINYGEN_TIER to cpu or gpu, or unset it")

@@ -1,5 +1,6 @@
 """Precision by capability."""
 
+import os
 import warnings
 
 import torch
@@ -40,9 +41,11 @@ def choose_device(wanted: str | None = None) -> torch.device:
         raise TinygenError(f"unknown device {wanted!r}: use one of {', '.join(there)}") from error
     if (device.index or 0) >= count.get(device.type, 0):
         raise TinygenError(f"there is no device {wanted!r} here: use one of {', '.join(there)}")
-    if device.type == "cuda" and (why := cannot_compute(device)):
-        raise TinygenError(f"torch {torch.__version__} cannot compute on {device} ({why}): use --device cpu, or install a "
-                           "torch that was made for this GPU")
+    if device.type == "cuda":
+        rank = int(os.environ.get("LOCAL_RANK", -1))            # one of several processes asks its own GPU only
+        if why := cannot_compute(device if rank < 0 else torch.device("cuda", rank % count["cuda"])):
+            raise TinygenError(f"torch {torch.__version__} cannot compute on {device} ({why}): use --device cpu, or install "
+                               "a torch that was made for this GPU")
     return device
 
 
@@ -50,16 +53,18 @@ def cannot_compute(device: torch.device) -> str:
     """Why torch sees this GPU but cannot use it, such as a card older than its kernels; "" where it can."""
     try:
         torch.zeros(1, device=device).add_(1).item()
+    except torch.OutOfMemoryError:                              # it can compute; it is full
+        raise
     except RuntimeError as error:
         return str(error).splitlines()[0]
     return ""
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile has what it needs; on an Nvidia GPU that is Triton, which Windows lacks. Warns where not."""
+    """Whether Triton, which torch.compile needs on an Nvidia GPU, works on this one; warns where it does not."""
     from torch.utils._triton import has_triton
 
     if device.type != "cuda" or has_triton():
         return True
-    warnings.warn("there is no Triton here: training goes on without torch.compile, and more slowly", stacklevel=2)
+    warnings.warn("there is no Triton for this GPU: training goes on without torch.compile, and more slowly", stacklevel=2)
     return False
