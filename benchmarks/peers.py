@@ -5,13 +5,14 @@
     python benchmarks/peers.py --speed [--rounds 5]
 
 Samples: `ours` starts from nothing: recipe cifar10-perceptual for a fifteenth of the minutes, cifar10-vqgan for two
-fifths, cifar10-ldm for the rest, the last two with batches of 32 on a CPU; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of these
-libraries. Reconstructions: `vqgan` and `taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not
-counted); `our-vq` and `peer-vq` our vector quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
+fifths, cifar10-ldm for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of
+these libraries. On a CPU VQGAN and all diffusion take batches of 32: in minutes, steps are scarce. Reconstructions: `vqgan` and
+`taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not counted); `our-vq` and `peer-vq` our vector
+quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
 Recipes are trained by tinygen; every other contestant gets AdamW with a peak rate of 1e-3 (2e-3 for autoencoders), a cosine
 over its time and a moving average, in bfloat16 where the device has it. On a CPU everything runs in one thread and minutes are
-those of the process, start-up and cached latents included; on a GPU the clock's.
-Runs of recipes are left in a folder beside the JSON file.
+those of the process, start-up and cached latents included; on a GPU the clock's. Runs of recipes are left in a folder beside
+the JSON file.
 --speed times training steps (of 64 images; ours at the gpu tier takes more), contestants in turn, and keeps the best of the rounds. FLOPs are PyTorch's count,
 attention included; memory is 20 bytes a parameter and what autograd keeps of one forward pass.
 """
@@ -39,7 +40,6 @@ from tinygen.train import EMA, Trainer, load_recipe
 from tinygen.train.precision import choose_precision
 from tinygen.vq import VQAutoencoder
 
-SCALES = (3.0, 2.0, 1.0)     # of guidance
 WANTED = ("psnr", "code_usage", "fd", "kd", "precision", "recall", "class_adherence", "duplicates")
 
 
@@ -190,7 +190,7 @@ def run_recipe(name: str, minutes: float, device: str, folder: Path, overrides: 
 
 def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
     """From nothing: the network of the perceptual loss, a VQGAN, latent diffusion in its latents."""
-    parts, spent, small = {}, 0.0, ("train.batch_size=32",) if device == "cpu" else ()      # in minutes, steps are scarce
+    parts, spent, small = {}, 0.0, ("train.batch_size=32",) if device == "cpu" else ()
     for name, share, changes in (("cifar10-perceptual", 1 / 15, {}),
                                  ("cifar10-vqgan", 0.4, {"perceptual": str(folder / "cifar10-perceptual")}),
                                  ("cifar10-ldm", None, {"first_stage": str(folder / "cifar10-vqgan")})):
@@ -250,6 +250,7 @@ def main() -> None:
     options.add_argument("--only", nargs="*", help="ours, dcgan, diffusers, lucidrains, vqgan, taming, our-vq, peer-vq")
     options.add_argument("--device", default="cpu")
     options.add_argument("--out", type=Path, default=Path("peers.json"))
+    options.add_argument("--guidance", type=float, nargs="*", default=[3.0, 2.0, 1.0], help="scales, of ours and of diffusers")
     options.add_argument("--speed", action="store_true")
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
@@ -270,6 +271,8 @@ def main() -> None:
         for name, row in speed(pixels, device, given.rounds).items():
             keep(f"{name}, speed", row)
         return
+    if device == "cpu":
+        PixelDDPM.batch = LucidrainsDDPM.batch = 32                             # in minutes, steps are scarce
     data, folder = load("cifar10", device=device), given.out.with_name(f"{given.out.stem}-runs") / f"{minutes:g}-minutes"
     contestants = {"ours": lambda: ours(minutes, device, folder)}
     contestants |= {name: lambda name=name: run_recipe(f"cifar10-{name}", minutes, device, folder / name)
@@ -282,9 +285,9 @@ def main() -> None:
         model, facts = contestants[name]()
         ways = {"": {}}
         if name == "ours":
-            ways = {f", guidance {scale:g}": {"steps": 16, "guidance_scale": scale} for scale in SCALES}
+            ways = {f", guidance {scale:g}": {"steps": 16, "guidance_scale": scale} for scale in given.guidance}
         elif name == "diffusers":
-            ways = {f", guidance {scale:g}": {"guidance_scale": scale} for scale in SCALES}
+            ways = {f", guidance {scale:g}": {"guidance_scale": scale} for scale in given.guidance}
         for way, sampling in ways.items():
             metrics = evaluate(model, {"kind": name}, "cifar10", given.n, device=device, **sampling)["metrics"]
             keep(f"{name}, {minutes:g} minutes{way}", facts | {"n": given.n} | {key: metrics[key] for key in WANTED if key in metrics})
