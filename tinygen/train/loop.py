@@ -18,7 +18,7 @@ from .checkpoint import find_checkpoint, load_checkpoint, restore, save_checkpoi
 from .ema import EMA
 from .interrupt import Interrupt
 from .log import Log
-from .precision import can_compile, choose_device, choose_precision
+from .precision import can_compile, choose_device, choose_precision, synchronize
 from .recipe import Recipe, difference
 from .setup import learning_rate, make_optimizers, model_info, save_preview, set_up
 
@@ -145,7 +145,7 @@ class Trainer:
         for count in range(16):
             start = time.perf_counter()
             self.train_step(self.progress(980 + count))
-            self.synchronize()
+            synchronize(self.device)
             times.append(time.perf_counter() - start)
         rounds = [sum(times[i:i + 4]) for i in (4, 8, 12)]      # the first allocate and compile; R1 comes in every 4th
         each = sorted(rounds)[1] / 4                            # the median forgives hiccups
@@ -158,13 +158,6 @@ class Trainer:
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast(steps, src=0)
         return int(steps)
-
-    def synchronize(self) -> None:
-        """Wait for the GPU, if there is one."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
 
     def run(self) -> nn.Module:
         """Train to the end, save the model, return it in eval mode. Ctrl-C saves, then KeyboardInterrupt."""

@@ -1,4 +1,4 @@
-"""Precision by capability."""
+"""Which device, in which precision, and what it can do."""
 
 import os
 import warnings
@@ -68,3 +68,11 @@ def can_compile(device: torch.device) -> bool:
         return True
     warnings.warn("there is no Triton for this GPU: training goes on without torch.compile, and more slowly", stacklevel=2)
     return False
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
