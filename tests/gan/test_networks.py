@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tinygen.errors import TinygenError
-from tinygen.gan import Discriminator, Generator, PatchDiscriminator
+from tinygen.gan import Discriminator, FeatureDiscriminator, Generator, PatchDiscriminator
 
 
 def seeded(seed=0):
@@ -47,6 +47,19 @@ def test_patch_discriminator_refuses_what_it_does_not_know():
         PatchDiscriminator(norm="batch")
     with pytest.raises(TinygenError, match="at least 1 layer"):
         PatchDiscriminator(layers=0)
+
+
+def test_feature_discriminator_judges_every_map_alone_and_on_one_grid():
+    torch.manual_seed(0)
+    net = FeatureDiscriminator([(2, 32), (3, 16), (5, 8), (7, 4)], channels=4)
+    maps = [torch.randn(2, width, side, side, generator=seeded(), requires_grad=True)
+            for width, side in ((2, 32), (3, 16), (5, 8), (7, 4))]
+    logits = net(maps)
+    assert logits.shape == (2, 4, 4, 4)
+    for channel in range(4):
+        gradients = torch.autograd.grad(logits[0, channel].sum(), maps, retain_graph=True, allow_unused=True, materialize_grads=True)
+        assert [bool(g[0].any()) for g in gradients] == [i == channel for i in range(4)]
+        assert not any(g[1].any() for g in gradients)                           # nor its neighbour in the batch
 
 
 @pytest.mark.parametrize("size", [8, 32])

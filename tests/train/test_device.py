@@ -14,10 +14,12 @@ from torch.utils._pytree import tree_leaves
 from tinygen.data import generate_shapes
 from tinygen.data.meadow import generate_meadow
 from tinygen.latent import add_low_rank
+from tinygen.models import call
 from tinygen.show import codebook_map
 from tinygen.train import EMA, Progress, load_recipe
 from tinygen.train.loop import Trainer
 from tinygen.train.setup import make_optimizers, set_up
+from tinygen.vq import VQGANObjective
 
 META = torch.device("meta")
 READS = ("aten::_local_scalar_dense", "aten::is_nonzero")
@@ -93,6 +95,11 @@ def test_a_step_and_a_preview(name, strict):
     average.update(0)
     objective.preview(average.model.eval(), batch)
     if name == "vqgan":
+        tuned = call(VQGANObjective, {"adversarial_weight": 1.0, "adversarial_start": 0.0, "critic": "features", "decoder_only": True}, "",
+                     model=objective.model, perceptual=objective.perceptual.classifier).to(META).train()
+        tuned.steps_per_epoch = 8
+        for _, loss, _ in tuned.losses(batch, Progress(984, 1000, Generator(META))):
+            loss.backward()
         codebook_map(torch.ones(512, device=META), objective.model.decode_codes, (8, 8))
     if name == "ldm":
         pipeline, images, by_hand = objective.model, batch.images.new_zeros(8, 3, 32, 32), Generator.real("cpu")

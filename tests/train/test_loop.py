@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from tinygen.errors import TinygenError
-from tinygen.train import EMA, TrainConfig, choose_device, choose_precision, precision
+from tinygen.models import load_model, read_facts
+from tinygen.train import EMA, TrainConfig, choose_device, choose_precision, precision, train
 from tinygen.train.checkpoint import load_checkpoint
 from tinygen.train.interrupt import Interrupt
 from tinygen.train.log import Log
@@ -234,6 +235,20 @@ def test_mistakes_in_a_recipe_are_found_before_training(tiny, models):
     for change, message in mistakes:
         with pytest.raises(TinygenError, match=message):
             set_up(replace(good, **change), device, data)
+
+
+def test_a_recipe_can_start_from_a_trained_model(tiny, models, tmp_path):
+    first = tiny.recipe("vq", models)
+    train(first, tmp_path / "first", device="cpu", data=tiny.dataset("vq"), quiet=True)
+    before, _ = load_model(tmp_path / "first")
+    tuned = replace(first, start=str(tmp_path / "first"), model={}, objective=first.objective | {"decoder_only": True, "critic": "features"})
+    after = train(tuned, tmp_path / "tuned", device="cpu", data=tiny.dataset("vq"), quiet=True)
+    moved = {name.split(".")[0] for name, tensor in after.state_dict().items() if not torch.equal(tensor, before.state_dict()[name])}
+    assert moved == {"decoder"} and read_facts(tmp_path / "tuned")["config"] == read_facts(tmp_path / "first")["config"]
+    for change, message in (({"start": str(models / "features")}, "is of kind 'classifier', the recipe of kind 'vq'"),
+                            ({"model": {"channels": 32}}, "model.channels is not that of start")):
+        with pytest.raises(TinygenError, match=message):
+            set_up(replace(tuned, **change), torch.device("cpu"), tiny.dataset("vq"))
 
 
 def test_interrupts_outside_the_main_thread_change_nothing():

@@ -40,7 +40,7 @@ def test_every_recipe_that_comes_with_the_package(name, tier):
     objective = getattr(importlib.import_module(module), objective)
     assert set(recipe.model) <= set(inspect.signature(model_class(recipe.kind)).parameters)
     assert set(recipe.objective) <= set(inspect.signature(objective).parameters)
-    for other in (recipe.first_stage, recipe.perceptual):
+    for other in (recipe.start, recipe.first_stage, recipe.perceptual):
         assert other is None or other.startswith("zoo:")
     assert bool(recipe.first_stage) == (recipe.kind in ("prior", "latent-diffusion"))
 

@@ -73,10 +73,18 @@ def test_ramp_is_a_fraction_of_the_run():
     assert step(0.49) == 0 and step(0.51) == 1
 
 
+def features():
+    torch.manual_seed(1)
+    return Classifier("plain", {"class": 2}, width=4)
+
+
+@pytest.mark.parametrize("critic", ["patches", "features"])
 @pytest.mark.parametrize("fraction", [0.1, 0.9])
-def test_each_player_gets_only_its_own_gradient(fraction):
-    """And the discriminator learns before the generator hears of it."""
-    trained = objective(adversarial_weight=0.5, adversarial_start=0.5, adversarial_full=0.8)
+def test_each_player_gets_only_its_own_gradient(fraction, critic):
+    """And the discriminator learns before the generator hears of it; the network that sees features learns nothing."""
+    network = features()
+    trained = objective(adversarial_weight=0.5, adversarial_start=0.5, adversarial_full=0.8, critic=critic, perceptual=network,
+                        perceptual_weight=0.1)
     groups = trained.groups()
     ours, theirs = groups["autoencoder"], groups["discriminator"]
     assert not {id(p) for p in ours} & {id(p) for p in theirs}
@@ -93,12 +101,41 @@ def test_each_player_gets_only_its_own_gradient(fraction):
     assert all(torch.equal(p.grad, grad) for p, grad in zip(ours, kept, strict=True))
     with pytest.raises(StopIteration):
         next(steps)
+    assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
+
+
+def test_a_critic_of_features_hears_nothing_but_the_maps():
+    """Two images that the frozen network cannot tell apart get the same logits; those of other images differ."""
+    network = features()
+    with torch.no_grad():
+        network.trunk.stages[0][0].weight[:, 2].zero_()                         # blind for blue
+    trained = objective(adversarial_weight=0.5, critic="features", perceptual=network, discriminator_channels=4)
+    x = batch().images
+    bluer = x + torch.tensor([0, 0, 0.3])[:, None, None]
+    torch.testing.assert_close(trained.logits(x), trained.logits(bluer))
+    assert not torch.allclose(trained.logits(x), trained.logits(x.flip(1)), atol=1e-3)
+    assert trained.logits(x).shape[:2] == (4, 4)                                # a channel for each of its four maps
+
+
+@pytest.mark.parametrize("kind", ["vq", "kl"])
+def test_with_decoder_only_the_latents_stay(kind):
+    torch.manual_seed(0)
+    first_stage = model() if kind == "vq" else KLAutoencoder(4, channels=8, image_size=16)
+    if kind == "vq":
+        first_stage.train()(batch().images)                                     # the codebook begins
+    trained = VQGANObjective(first_stage, features(), perceptual_weight=0.1, decoder_only=True).train()
+    trained.steps_per_epoch = 100
+    before = {name: tensor.clone() for name, tensor in first_stage.state_dict().items()}
+    optimizer = torch.optim.AdamW(trained.groups()["autoencoder"], lr=1e-2)
+    for _, loss, _ in trained.losses(batch(), at(0.9)):
+        loss.backward()
+    optimizer.step()
+    moved = {name.split(".")[0] for name, tensor in first_stage.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"decoder"} and first_stage.decoder.training and not first_stage.encoder.training
 
 
 def test_total_is_the_weighted_sum_of_its_terms():
-    torch.manual_seed(1)
-    features = Classifier("plain", {"class": 2}, width=4)
-    trained = objective(perceptual=features, pixel_weight=2.0, perceptual_weight=0.3, commitment_weight=0.7,
+    trained = objective(perceptual=features(), pixel_weight=2.0, perceptual_weight=0.3, commitment_weight=0.7,
                         adversarial_weight=0.5, adversarial_start=0.0, adversarial_full=0.5, adaptive_maximum=1e4)
     _, loss, terms = next(trained.losses(batch(), at(0.25)))
     assert terms["ramp"] == 0.5 and terms["adaptive_weight"] > 0
@@ -189,3 +226,7 @@ def test_a_few_steps_lower_the_error():
 def test_a_perceptual_weight_needs_a_network():
     with pytest.raises(TinygenError, match="perceptual_weight needs a perceptual network"):
         call(VQGANObjective, {"perceptual_weight": 1.0}, "recipe: objective", model=nn.Identity())
+    with pytest.raises(TinygenError, match="a critic of features needs a perceptual network"):
+        call(VQGANObjective, {"adversarial_weight": 1.0, "critic": "features"}, "recipe: objective", model=nn.Identity())
+    with pytest.raises(TinygenError, match="'patches' or 'features'"):
+        objective(critic="pixels")

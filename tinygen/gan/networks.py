@@ -1,6 +1,7 @@
-"""Generator and discriminators: DCGAN with class conditioning, and the patch discriminator of VQGAN."""
+"""Generator and discriminators: DCGAN with class conditioning, and those of VQGAN, on patches or on features."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -151,6 +152,29 @@ class PatchDiscriminator(nn.Module):
         for layer in reversed([m for m in self.stack if isinstance(m, nn.Conv2d)]):
             field = (field - 1) * layer.stride[0] + layer.kernel_size[0]
         return field
+
+
+class FeatureDiscriminator(nn.Module):
+    """Judges images by what a frozen network sees in them: one head of convolutions for each of its feature maps.
+
+    Maps of 32-pixel images, a list of (B, C_l, s_l, s_l) with s_l = 4, 8, 16 or 32 -> logits (B, L, 4, 4): a head halves its map until
+    4 x 4 places are left, so that all maps weigh the same. Only the heads are trained. shapes: [(C_l, s_l), ...]; channels: width of the heads.
+    Source: Sauer et al. 2021, arXiv:2111.01007 (projected GANs), here without their random projections.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], channels: int = 48):
+        super().__init__()
+        heads = []
+        for width, side in shapes:
+            layers = []
+            for _ in range(int(math.log2(side // 4))):
+                layers += [leaky_conv(width, channels, 4, stride=2), nn.LeakyReLU(0.2)]
+                width = channels
+            heads.append(nn.Sequential(*layers, leaky_conv(width, channels, 3), nn.LeakyReLU(0.2), nn.Conv2d(channels, 1, 1)))
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        return torch.cat([head(m) for head, m in zip(self.heads, maps, strict=True)], dim=1)
 
 
 def leaky_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -67,6 +67,7 @@ class Recipe:
     about: str = ""
     model: dict[str, Any] = field(default_factory=dict)          # arguments of the model
     objective: dict[str, Any] = field(default_factory=dict)      # arguments of its objective
+    start: str | None = None                 # zoo:NAME or a run folder: the model to go on with, its arguments and its weights
     first_stage: str | None = None           # zoo:NAME or a run folder
     perceptual: str | None = None            # zoo:NAME or a run folder
     train: TrainConfig = TrainConfig()

@@ -41,7 +41,14 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
     if recipe.kind not in OBJECTIVES:
         raise TinygenError(f"a model of kind {recipe.kind!r} is made of a trained one: it has no recipe of its own")
     data = (data or load(recipe.data)).to(device)
-    config = dict(recipe.model)
+    config, start = dict(recipe.model), None
+    if recipe.start:
+        facts = read_facts(recipe.start)
+        if facts["kind"] != recipe.kind:
+            raise TinygenError(f"start {recipe.start} is of kind {facts['kind']!r}, the recipe of kind {recipe.kind!r}")
+        if changed := [key for key in config if config[key] != facts["config"].get(key)]:
+            raise TinygenError(f"model.{changed[0]} is not that of start {recipe.start}: leave it out, or train from nothing (start=null)")
+        config, start = facts["config"], load_model(recipe.start, device)[0]
     first_stage = None
     if recipe.first_stage:
         facts = read_facts(recipe.first_stage)
@@ -54,6 +61,8 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
         config = model_type.complete(config, data)
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.kind, config).to(device)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     if (classes := getattr(model, "num_classes", 0)) not in (0, len(data.class_names)):
         known = len(data.class_names)
         raise TinygenError(f"{recipe.name}: the model has {classes} classes but {data.name} has {known}; "

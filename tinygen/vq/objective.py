@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..data import Batch, Batches
 from ..errors import TinygenError
 from ..features import PerceptualLoss
-from ..gan import PatchDiscriminator, discriminator_loss, generator_loss
+from ..gan import FeatureDiscriminator, PatchDiscriminator, discriminator_loss, generator_loss
 from .quantizers import sum_over_processes
 from .usage import count_codes, perplexity, usage
 
@@ -41,21 +41,34 @@ class VQGANObjective(nn.Module):
         adversarial_start, adversarial_full: fractions of the run between which the ramp grows from 0 to 1. The
             discriminator itself learns from the first step on, so that it never meets the decoder unprepared.
         adaptive_maximum: upper bound of the adaptive weight.
-        discriminator_channels, discriminator_layers: see PatchDiscriminator.
+        critic: what the discriminator judges, "patches" of pixels or the "features" that `perceptual` sees.
+        discriminator_channels, discriminator_layers: see PatchDiscriminator (FeatureDiscriminator has no layers to choose).
+        decoder_only: encoder and quantiser stay as they are, so that models of their latents stay valid.
     """
 
     def __init__(self, model: nn.Module, perceptual: nn.Module | None = None, *, pixel_weight: float = 1.0,
                  pixel_loss: str = "mse", perceptual_weight: float = 0.0, commitment_weight: float = 0.25, codebook_weight: float = 1.0,
                  kl_weight: float = 1e-2, adversarial_weight: float = 0.0, adversarial_start: float = 0.2,
-                 adversarial_full: float = 0.5, adaptive_maximum: float = 1.0, discriminator_channels: int = 32,
-                 discriminator_layers: int = 1):
+                 adversarial_full: float = 0.5, adaptive_maximum: float = 1.0, critic: str = "patches",
+                 discriminator_channels: int = 32, discriminator_layers: int = 1, decoder_only: bool = False):
         super().__init__()
-        if perceptual_weight and perceptual is None:
-            raise ValueError("perceptual_weight needs a perceptual network: name one in the recipe")
-        self.model = model
-        self.perceptual = PerceptualLoss(perceptual) if perceptual_weight else None
-        self.discriminator = PatchDiscriminator(discriminator_channels, discriminator_layers) \
-            if adversarial_weight else None
+        if critic not in ("patches", "features"):
+            raise TinygenError(f"unknown critic {critic!r}: use 'patches' or 'features'")
+        self.sees_features = bool(adversarial_weight) and critic == "features"
+        if (perceptual_weight or self.sees_features) and perceptual is None:
+            what = "perceptual_weight" if perceptual_weight else "a critic of features"
+            raise ValueError(f"{what} needs a perceptual network: name one in the recipe")
+        self.model, self.decoder_only = model, decoder_only
+        for part in self.kept():
+            part.requires_grad_(False)
+        self.perceptual = PerceptualLoss(perceptual) if perceptual_weight or self.sees_features else None
+        self.discriminator = None
+        if self.sees_features:
+            with torch.no_grad():
+                maps = perceptual.maps(torch.zeros(1, 3, 32, 32, device=next(perceptual.parameters()).device))
+            self.discriminator = FeatureDiscriminator([m.shape[1:3] for m in maps], discriminator_channels)
+        elif adversarial_weight:
+            self.discriminator = PatchDiscriminator(discriminator_channels, discriminator_layers)
         if pixel_loss not in ("mse", "l1"):
             raise TinygenError(f"unknown pixel_loss {pixel_loss!r}: use 'mse' or 'l1'")
         self.pixel_loss, self.pixel_weight, self.perceptual_weight = pixel_loss, pixel_weight, perceptual_weight
@@ -65,9 +78,20 @@ class VQGANObjective(nn.Module):
         if hasattr(model, "codebook_size"):
             self.register_buffer("epoch_counts", torch.zeros(model.codebook_size))
 
+    def kept(self) -> list[nn.Module]:
+        """The parts of the model that are not trained: with `decoder_only`, encoder and quantiser."""
+        return [getattr(self.model, name) for name in ("encoder", "quantizer") if self.decoder_only and hasattr(self.model, name)]
+
+    def train(self, mode: bool = True) -> "VQGANObjective":
+        """What is not trained stays in eval mode: a codebook that follows its latents moves without gradients."""
+        super().train(mode)
+        for part in self.kept():
+            part.eval()
+        return self
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The autoencoder's parameters and, where there is one, the discriminator's."""
-        groups = {"autoencoder": list(self.model.parameters())}
+        """The autoencoder's (or its decoder's) parameters and, where there is one, the discriminator's."""
+        groups = {"autoencoder": [p for p in self.model.parameters() if p.requires_grad]}
         return groups | ({"discriminator": list(self.discriminator.parameters())} if self.discriminator else {})
 
     def batches(self, data, **options) -> Batches:
@@ -87,6 +111,10 @@ class VQGANObjective(nn.Module):
         width = max(self.adversarial_full - self.adversarial_start, 1e-9)
         return min(1.0, max(0.0, (fraction - self.adversarial_start) / width))
 
+    def logits(self, images: Tensor) -> Tensor:
+        """What the discriminator says of images (B, 3, S, S): (B, 1, h, w), or (B, L, 4, 4) of the L feature maps."""
+        return self.discriminator(self.perceptual.classifier.maps(images) if self.sees_features else images).float()
+
     def losses(self, batch: Batch, progress) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """First the autoencoder's loss, then the discriminator's on the same images."""
         x = batch.images                                                                    # (B, 3, S, S)
@@ -102,7 +130,7 @@ class VQGANObjective(nn.Module):
         scalars = dict(terms) | {"psnr": -10 * torch.log10(terms["mse"].detach() / 4)}      # range 2, so peak^2 = 4
         if self.discriminator is not None and (ramp := self.ramp(progress.fraction)) > 0:
             self.discriminator.requires_grad_(False)
-            adversarial = generator_loss("hinge", self.discriminator(reconstruction).float())
+            adversarial = generator_loss("hinge", self.logits(reconstruction))
             weight = adaptive_weight(loss, adversarial, self.model.decoder.last_weight, self.adaptive_maximum)
             loss = loss + self.adversarial_weight * ramp * weight * adversarial
             self.discriminator.requires_grad_(True)
@@ -115,7 +143,7 @@ class VQGANObjective(nn.Module):
             scalars[name] = value
         yield "autoencoder", loss, scalars
         if self.discriminator is not None:
-            real, fake = self.discriminator(torch.cat([x, reconstruction.detach()])).float().chunk(2)
+            real, fake = self.logits(torch.cat([x, reconstruction.detach()])).chunk(2)
             loss = discriminator_loss("hinge", real, fake)
             yield "discriminator", loss, {"discriminator": loss, "logits_real": real.mean(), "logits_fake": fake.mean()}
 
