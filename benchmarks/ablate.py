@@ -3,13 +3,15 @@
     python benchmarks/ablate.py train [--images 40000] [--n 1000] [--only NAME ...] [--device cpu] [--out ablations.json]
     python benchmarks/ablate.py sample [--model zoo:cifar10-ldm] [--n 1000] [--only NAME ...]
     python benchmarks/ablate.py leak [--model zoo:cifar10-dcgan] [--n 1000]
+    python benchmarks/ablate.py witness [--n 1000]
 
 `train` changes recipe cifar10-ldm and trains every variant from the same seed; `sample` draws from one trained model in
 different ways. Results are added to the JSON file, so that an interrupted table can be finished; the table is printed.
 Seconds are those of the process on a CPU: of training, or of drawing the images. The recipe itself is trained from three seeds:
 their spread is the error of all rows. Other paths come with the prediction and the density of times that belong to them; the
 last two variants train a first stage of their own, on the same number of images. `leak` looks in samples of a GAN for the marks of
-the augmentation that its critic saw.
+the augmentation that its critic saw. `witness` measures first stages by what no critic and no judge of theirs knows: a network that was
+trained on `shapes` and never saw a photograph, and the power of their reconstructions in four bands of frequency.
 """
 
 import argparse
@@ -24,8 +26,8 @@ from unittest import mock
 
 import torch
 
-from tinygen.data import load, to_float
-from tinygen.evaluate import evaluate
+from tinygen.data import load, to_float, to_uint8
+from tinygen.evaluate import Gaussian, evaluate, frechet_distance, judge_images
 from tinygen.evaluate.judging import weights_sha256
 from tinygen.gan import diff_augment
 from tinygen.latent import cache_latents
@@ -141,9 +143,31 @@ def leak(name: str, n: int, device: str) -> None:
               + " | ".join(f"{part.mean():.2f} ± {part.std():.2f}" for part in colours) + " |")
 
 
+def witness(n: int, device: str) -> None:
+    """FD of reconstructions in the features of zoo:shapes-judge, and their power over that of the originals (cycles a pixel)."""
+    test, train_images = load("cifar10:test", device=device).images[:n], load("cifar10:train", device=device).images[:10_000]
+    judge = load_model("zoo:shapes-judge", device)[0]
+    reference = Gaussian.fit(judge_images(judge, train_images).features)
+    power = lambda x: torch.fft.fft2(x - x.mean(0)).abs().square().mean((0, 1))
+    frequency = torch.fft.fftfreq(32, device=device)
+    frequency = (frequency[:, None].square() + frequency.square()).sqrt()                                # (32, 32)
+    edges = (0.0, 0.125, 0.25, 0.375, 1.0)
+    print("| images | FD by zoo:shapes-judge | power " + " | ".join(f"{a} to {b}" for a, b in zip(edges, edges[1:])) + " |\n" + "|---" * 6 + "|")
+    for name in ("test images", "cifar10-vqvae", "cifar10-vqgan", "cifar10-vqgan-tuned", "cifar10-kl"):
+        images = test
+        if name != "test images":
+            model = load_model(f"zoo:{name}", device)[0]
+            with torch.no_grad():
+                images = torch.cat([to_uint8(model.reconstruct(to_float(part))) for part in test.split(100)])
+        fd = frechet_distance(Gaussian.fit(judge_images(judge, images).features), reference)
+        ratio = power(to_float(images)) / power(to_float(test))
+        bands = [ratio[(frequency > a) & (frequency <= b)].mean().item() for a, b in zip(edges, edges[1:])]
+        print(f"| {name} | {fd:.3f} | " + " | ".join(f"{band:.2f}" for band in bands) + " |", flush=True)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=("train", "sample", "leak"))
+    options.add_argument("what", choices=("train", "sample", "leak", "witness"))
     options.add_argument("--images", type=int, default=40_000)
     options.add_argument("--n", type=int, default=1000)
     options.add_argument("--only", nargs="*")
@@ -151,6 +175,9 @@ def main() -> None:
     options.add_argument("--device", default="cpu")
     options.add_argument("--out", type=Path, default=Path("ablations.json"))
     given = options.parse_args()
+    if given.what == "witness":
+        witness(given.n, given.device)
+        return
     if given.what == "leak":
         leak(given.model or "zoo:cifar10-dcgan", given.n, given.device)
         return

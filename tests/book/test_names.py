@@ -12,7 +12,7 @@ INTRODUCED = {
     "tinygen.gan": {
         "03": "discriminator_loss generator_loss",
         "04": "Discriminator GANObjective Generator apply_spectral_norm diff_augment gradient_penalty power_iteration r1_penalty",
-        "08": "PatchDiscriminator",
+        "08": "FeatureDiscriminator PatchDiscriminator",
     },
     "tinygen.autoencoder": {"05": "Decoder DiagonalGaussian Encoder KLAutoencoder"},
     "tinygen.vq": {

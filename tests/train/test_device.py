@@ -116,14 +116,14 @@ def test_devices_that_meet_are_refused(strict):
         torch.randn(3, generator=Generator.real("cpu"), device=META)
 
 
-@pytest.mark.parametrize("name", ["shapes-vqgan", "shapes-kl"])
-def test_a_compiled_first_stage_meets_its_critic(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name, changes", [("shapes-vqgan", []), ("shapes-kl", []), ("shapes-vqgan", ["objective.critic=features", "objective.decoder_only=true"])])
+def test_a_compiled_first_stage_meets_its_critic(name, changes, tmp_path, monkeypatch):
     """The first step goes backward once, later ones twice more for the adaptive weight, which a compiled graph may refuse."""
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_module(self, backend="aot_eager_decomp_partition"))
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
-    recipe = load_recipe(name, "cpu", ["train.compile=true", "train.batch_size=8"])
+    recipe = load_recipe(name, "cpu", ["train.compile=true", "train.batch_size=8", *changes])
     trainer = Trainer(recipe, tmp_path / "run", device="cpu", data=generate_shapes(64), quiet=True)
     trainer.objective.train()
     trainer.total = 1000

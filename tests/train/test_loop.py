@@ -12,7 +12,7 @@ from torch import nn
 
 from tinygen.errors import TinygenError
 from tinygen.models import load_model, read_facts
-from tinygen.train import EMA, TrainConfig, choose_device, choose_precision, precision, train
+from tinygen.train import EMA, TrainConfig, Trainer, choose_device, choose_precision, precision, train
 from tinygen.train.checkpoint import load_checkpoint
 from tinygen.train.interrupt import Interrupt
 from tinygen.train.log import Log
@@ -242,11 +242,24 @@ def test_a_recipe_can_start_from_a_trained_model(tiny, models, tmp_path):
     train(first, tmp_path / "first", device="cpu", data=tiny.dataset("vq"), quiet=True)
     before, _ = load_model(tmp_path / "first")
     tuned = replace(first, start=str(tmp_path / "first"), model={}, objective=first.objective | {"decoder_only": True, "critic": "features"})
+    tuned = replace(tuned, train=replace(tuned.train, ema=0.0, preview_every=2, checkpoint_every=2))   # previews of the very model
     after = train(tuned, tmp_path / "tuned", device="cpu", data=tiny.dataset("vq"), quiet=True)
     moved = {name.split(".")[0] for name, tensor in after.state_dict().items() if not torch.equal(tensor, before.state_dict()[name])}
     assert moved == {"decoder"} and read_facts(tmp_path / "tuned")["config"] == read_facts(tmp_path / "first")["config"]
+    again = Trainer(tuned, tmp_path / "again", device="cpu", data=tiny.dataset("vq"), quiet=True)
+    step = again.train_step
+    again.train_step = lambda progress: step(progress) if progress.step < 5 else {}["stopped"]
+    with pytest.raises(KeyError, match="stopped"):
+        again.run()
+    resumed = Trainer(tuned, tmp_path / "again", device="cpu", data=tiny.dataset("vq"), quiet=True, resume=True).run()
+    assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in after.state_dict().items())
+    captioned = tiny.recipe("latent-diffusion", models)
+    train(captioned, tmp_path / "captioned", device="cpu", data=tiny.dataset("latent-diffusion"), quiet=True)
+    started = set_up(replace(captioned, start=str(tmp_path / "captioned")), torch.device("cpu"), tiny.dataset("latent-diffusion"))
+    trained = load_model(tmp_path / "captioned")[0].state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in started.objective.model.state_dict().items())
     for change, message in (({"start": str(models / "features")}, "is of kind 'classifier', the recipe of kind 'vq'"),
-                            ({"model": {"channels": 32}}, "model.channels is not that of start")):
+                            ({"model": {"channels": 32}}, "has another channels than")):
         with pytest.raises(TinygenError, match=message):
             set_up(replace(tuned, **change), torch.device("cpu"), tiny.dataset("vq"))
 

@@ -225,10 +225,9 @@ class Trainer:
         """Let the objective draw something, and keep it as a PNG and in TensorBoard."""
         if not self.accelerator.is_main_process or not hasattr(self.objective, "preview"):
             return
-        was_training = self.model.training
         self.model.eval()
         images = self.objective.preview(self.model, self.batches[0])
-        self.model.train(was_training)
+        self.objective.train(self.objective.training)      # each knows which parts stay in eval mode
         if images is not None:
             save_preview(images, self.out / "previews" / f"{self.step:07d}.png")
             log.image(images)

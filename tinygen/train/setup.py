@@ -1,6 +1,7 @@
 """From a recipe to the objects that the loop works on: data, model, objective."""
 
 import importlib
+import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,14 +42,7 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
     if recipe.kind not in OBJECTIVES:
         raise TinygenError(f"a model of kind {recipe.kind!r} is made of a trained one: it has no recipe of its own")
     data = (data or load(recipe.data)).to(device)
-    config, start = dict(recipe.model), None
-    if recipe.start:
-        facts = read_facts(recipe.start)
-        if facts["kind"] != recipe.kind:
-            raise TinygenError(f"start {recipe.start} is of kind {facts['kind']!r}, the recipe of kind {recipe.kind!r}")
-        if changed := [key for key in config if config[key] != facts["config"].get(key)]:
-            raise TinygenError(f"model.{changed[0]} is not that of start {recipe.start}: leave it out, or train from nothing (start=null)")
-        config, start = facts["config"], load_model(recipe.start, device)[0]
+    config = dict(recipe.model)
     first_stage = None
     if recipe.first_stage:
         facts = read_facts(recipe.first_stage)
@@ -59,10 +53,12 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
         config["first_stage"] = {"kind": facts["kind"], "config": facts["config"]}
     if hasattr(model_type, "complete"):                               # what only the data can tell, e.g. the vocabulary
         config = model_type.complete(config, data)
+    if recipe.start:
+        config = config_of(recipe.start, recipe.kind, config)
     torch.manual_seed(recipe.train.seed)
     model = build(recipe.kind, config).to(device)
-    if start is not None:
-        model.load_state_dict(start.state_dict())
+    if recipe.start:
+        model.load_state_dict(load_model(recipe.start, device)[0].state_dict())
     if (classes := getattr(model, "num_classes", 0)) not in (0, len(data.class_names)):
         known = len(data.class_names)
         raise TinygenError(f"{recipe.name}: the model has {classes} classes but {data.name} has {known}; "
@@ -76,6 +72,17 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
     objective_type = getattr(importlib.import_module(module), name)
     objective = call(objective_type, recipe.objective, f"{recipe.name}: objective", **context)
     return Training(data, objective.to(device, memory_format=torch.channels_last), config)
+
+
+def config_of(start: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the trained model `start`; TinygenError where its kind, or one of the arguments in `config`, is another."""
+    facts = read_facts(start)
+    if facts["kind"] != kind:
+        raise TinygenError(f"start {start} is of kind {facts['kind']!r}, the recipe of kind {kind!r}")
+    for key, value in json.loads(json.dumps(config)).items():
+        if facts["config"].get(key) != value:
+            raise TinygenError(f"start {start} has another {key} than the recipe's model, and cannot be trained on with it")
+    return facts["config"]
 
 
 def make_optimizers(objective: nn.Module, config: TrainConfig,

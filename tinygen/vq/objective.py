@@ -1,4 +1,4 @@
-"""The VQGAN objective (Esser et al. 2021, arXiv:2012.09841): reconstruct, look alike, and fool a critic of patches."""
+"""The VQGAN objective (Esser et al. 2021, arXiv:2012.09841): reconstruct, look alike, and fool a critic."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ class VQGANObjective(nn.Module):
             raise ValueError(f"{what} needs a perceptual network: name one in the recipe")
         self.model, self.decoder_only = model, decoder_only
         for part in self.kept():
-            part.requires_grad_(False)
+            part.eval().requires_grad_(False)
         self.perceptual = PerceptualLoss(perceptual) if perceptual_weight or self.sees_features else None
         self.discriminator = None
         if self.sees_features:
