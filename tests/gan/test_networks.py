@@ -49,17 +49,20 @@ def test_patch_discriminator_refuses_what_it_does_not_know():
         PatchDiscriminator(layers=0)
 
 
-def test_feature_discriminator_judges_every_map_alone_and_on_one_grid():
+def test_a_head_of_the_feature_discriminator_sees_a_patch_of_its_own_map():
     torch.manual_seed(0)
-    net = FeatureDiscriminator([(2, 32), (3, 16), (5, 8), (7, 4)], channels=4)
-    maps = [torch.randn(2, width, side, side, generator=seeded(), requires_grad=True)
-            for width, side in ((2, 32), (3, 16), (5, 8), (7, 4))]
+    sizes = ((2, 32), (3, 16), (5, 8), (7, 4))
+    net = FeatureDiscriminator([width for width, _ in sizes], channels=4)
+    maps = [torch.randn(2, width, side, side, generator=seeded(), requires_grad=True) for width, side in sizes]
     logits = net(maps)
-    assert logits.shape == (2, 4, 4, 4)
-    for channel in range(4):
-        gradients = torch.autograd.grad(logits[0, channel].sum(), maps, retain_graph=True, allow_unused=True, materialize_grads=True)
-        assert [bool(g[0].any()) for g in gradients] == [i == channel for i in range(4)]
-        assert not any(g[1].any() for g in gradients)                           # nor its neighbour in the batch
+    assert [tuple(map_.shape) for map_ in logits] == [(2, 1, side, side) for side in (16, 16, 8, 4)]
+    for index, map_ in enumerate(logits):
+        middle = map_.shape[-1] // 2
+        gradients = torch.autograd.grad(map_[0, 0, middle, middle], maps, allow_unused=True, materialize_grads=True)
+        assert [bool(g[0].any()) for g in gradients] == [i == index for i in range(4)]
+        assert not gradients[index][1].any()                                    # nor its neighbour in the batch
+        side = gradients[index][0].abs().sum((0, 1)).count_nonzero().item()
+        assert side == (7, 5, 5, 4)[index]                                      # the last map has no more
 
 
 @pytest.mark.parametrize("size", [8, 32])

@@ -155,26 +155,22 @@ class PatchDiscriminator(nn.Module):
 
 
 class FeatureDiscriminator(nn.Module):
-    """Judges images by what a frozen network sees in them: one head of convolutions for each of its feature maps.
+    """Judges images by what a frozen network sees in them: one small head of convolutions for each of its feature maps.
 
-    Maps of 32-pixel images, a list of (B, C_l, s_l, s_l) with s_l = 4, 8, 16 or 32 -> logits (B, L, 4, 4): a head halves its map until
-    4 x 4 places are left, so that all maps weigh the same. Only the heads are trained. shapes: [(C_l, s_l), ...]; channels: width of the heads.
-    Source: Sauer et al. 2021, arXiv:2111.01007 (projected GANs), here without their random projections.
+    maps: L maps (B, C_l, s_l, s_l), fine to coarse -> L maps of logits (B, 1, s_l, s_l), the first of half the side. Only the heads
+    are trained. `widths` are the C_l, `channels` is the width of the heads. A head sees 5 x 5 places of its map, 7 x 7 of the first.
+    Source: Sauer et al. 2021, arXiv:2111.01007 (projected GANs), here without their random projections, with heads that look at patches.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int]], channels: int = 48):
+    def __init__(self, widths: Sequence[int], channels: int = 48):
         super().__init__()
-        heads = []
-        for width, side in shapes:
-            layers = []
-            for _ in range(int(math.log2(side // 4))):
-                layers += [leaky_conv(width, channels, 4, stride=2), nn.LeakyReLU(0.2)]
-                width = channels
-            heads.append(nn.Sequential(*layers, leaky_conv(width, channels, 3), nn.LeakyReLU(0.2), nn.Conv2d(channels, 1, 1)))
-        self.heads = nn.ModuleList(heads)
+        self.heads = nn.ModuleList(
+            nn.Sequential(leaky_conv(width, channels, 3, stride=1 if index else 2), nn.LeakyReLU(0.2),
+                          leaky_conv(channels, channels, 3), nn.LeakyReLU(0.2), nn.Conv2d(channels, 1, 1))
+            for index, width in enumerate(widths))
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        return torch.cat([head(m) for head, m in zip(self.heads, maps, strict=True)], dim=1)
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [head(m) for head, m in zip(self.heads, maps, strict=True)]
 
 
 def leaky_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -66,7 +66,7 @@ class VQGANObjective(nn.Module):
         if self.sees_features:
             with torch.no_grad():
                 maps = perceptual.maps(torch.zeros(1, 3, 32, 32, device=next(perceptual.parameters()).device))
-            self.discriminator = FeatureDiscriminator([m.shape[1:3] for m in maps], discriminator_channels)
+            self.discriminator = FeatureDiscriminator([m.shape[1] for m in maps], discriminator_channels)
         elif adversarial_weight:
             self.discriminator = PatchDiscriminator(discriminator_channels, discriminator_layers)
         if pixel_loss not in ("mse", "l1"):
@@ -111,9 +111,9 @@ class VQGANObjective(nn.Module):
         width = max(self.adversarial_full - self.adversarial_start, 1e-9)
         return min(1.0, max(0.0, (fraction - self.adversarial_start) / width))
 
-    def logits(self, images: Tensor) -> Tensor:
-        """What the discriminator says of images (B, 3, S, S): (B, 1, h, w), or (B, L, 4, 4) of the L feature maps."""
-        return self.discriminator(self.perceptual.classifier.maps(images) if self.sees_features else images).float()
+    def logits(self, images: Tensor) -> list[Tensor]:
+        """What the discriminator says of images (B, 3, S, S): maps of logits (B, 1, h, w), of patches one, of features L."""
+        return self.discriminator(self.perceptual.classifier.maps(images)) if self.sees_features else [self.discriminator(images)]
 
     def losses(self, batch: Batch, progress) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """First the autoencoder's loss, then the discriminator's on the same images."""
@@ -130,7 +130,7 @@ class VQGANObjective(nn.Module):
         scalars = dict(terms) | {"psnr": -10 * torch.log10(terms["mse"].detach() / 4)}      # range 2, so peak^2 = 4
         if self.discriminator is not None and (ramp := self.ramp(progress.fraction)) > 0:
             self.discriminator.requires_grad_(False)
-            adversarial = generator_loss("hinge", self.logits(reconstruction))
+            adversarial = torch.stack([generator_loss("hinge", fake) for fake in self.logits(reconstruction)]).mean()
             weight = adaptive_weight(loss, adversarial, self.model.decoder.last_weight, self.adaptive_maximum)
             loss = loss + self.adversarial_weight * ramp * weight * adversarial
             self.discriminator.requires_grad_(True)
@@ -143,9 +143,10 @@ class VQGANObjective(nn.Module):
             scalars[name] = value
         yield "autoencoder", loss, scalars
         if self.discriminator is not None:
-            real, fake = self.logits(torch.cat([x, reconstruction.detach()])).chunk(2)
-            loss = discriminator_loss("hinge", real, fake)
-            yield "discriminator", loss, {"discriminator": loss, "logits_real": real.mean(), "logits_fake": fake.mean()}
+            pairs = [logits.chunk(2) for logits in self.logits(torch.cat([x, reconstruction.detach()]))]
+            loss = torch.stack([discriminator_loss("hinge", real, fake) for real, fake in pairs]).mean()
+            means = torch.stack([torch.stack([part.float().mean() for part in pair]) for pair in pairs]).mean(0)
+            yield "discriminator", loss, {"discriminator": loss, "logits_real": means[0], "logits_fake": means[1]}
 
     @torch.no_grad()
     def count(self, codes: Tensor, progress) -> dict[str, Tensor]:
