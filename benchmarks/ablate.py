@@ -5,7 +5,7 @@
     python benchmarks/ablate.py leak [--model zoo:cifar10-dcgan] [--n 1000]
     python benchmarks/ablate.py witness [--n 1000]
 
-`train` changes recipe cifar10-ldm and trains every variant from the same seed; `sample` draws from one trained model in
+`train` changes recipe cifar10-ldm, on the first stage that was there first, zoo:cifar10-vqgan, and trains every variant from the same seed; `sample` draws from one trained model in
 different ways. Results are added to the JSON file, so that an interrupted table can be finished; the table is printed.
 Seconds are those of the process on a CPU: of training, or of drawing the images. The recipe itself is trained from three seeds:
 their spread is the error of all rows. Other paths come with the prediction and the density of times that belong to them; the
@@ -85,7 +85,7 @@ def fit(recipe, images: int, folder: Path, device: str):
 def trained(name: str, images: int, n: int, device: str) -> dict:
     """Train one variant of the recipe on `images` images, and measure n of its samples."""
     tier = "cpu" if device == "cpu" else "gpu"
-    recipe = load_recipe("cifar10-ldm", tier, TRAINED[name])
+    recipe = load_recipe("cifar10-ldm", tier, ["first_stage=zoo:cifar10-vqgan", *TRAINED[name]])
     if recipe.model["network"] == "dit":
         recipe = replace(recipe, model=recipe.model | {"network_options": {"channels": 128, "depth": 6, "heads": 4}})
     caching = 0.0

@@ -4,8 +4,8 @@
     python benchmarks/peers.py [--minutes 15] [--n 500] [--only NAME ...] [--device cpu] [--out peers.json]
     python benchmarks/peers.py --speed [--rounds 5]
 
-Samples: `ours` starts from nothing: recipe cifar10-perceptual for a fifteenth of the minutes, cifar10-vqgan for a
-quarter, cifar10-vqgan-tuned for a fifth, cifar10-ldm for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of
+Samples: `ours` starts from nothing: recipe cifar10-perceptual for a fifteenth of the minutes, cifar10-vqgan for two
+fifths, cifar10-ldm for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of
 these libraries. On a CPU VQGAN and all diffusion take batches of 32: in minutes, steps are scarce. Reconstructions: `vqgan` and
 `taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not counted); `our-vq` and `peer-vq` our vector
 quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
@@ -189,13 +189,11 @@ def run_recipe(name: str, minutes: float, device: str, folder: Path, overrides: 
 
 
 def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
-    """From nothing: the network of the perceptual loss, a VQGAN, its decoder once more, latent diffusion in its latents."""
+    """From nothing: the network of the perceptual loss, a VQGAN, latent diffusion in its latents."""
     parts, spent, small = {}, 0.0, ("train.batch_size=32",) if device == "cpu" else ()
-    perceptual = str(folder / "cifar10-perceptual")
     for name, share, changes in (("cifar10-perceptual", 1 / 15, {}),
-                                 ("cifar10-vqgan", 0.25, {"perceptual": perceptual}),
-                                 ("cifar10-vqgan-tuned", 0.2, {"perceptual": perceptual, "start": str(folder / "cifar10-vqgan")}),
-                                 ("cifar10-ldm", None, {"first_stage": str(folder / "cifar10-vqgan-tuned")})):
+                                 ("cifar10-vqgan", 0.4, {"perceptual": str(folder / "cifar10-perceptual")}),
+                                 ("cifar10-ldm", None, {"first_stage": str(folder / "cifar10-vqgan")})):
         given = minutes * share if share else minutes - spent
         overrides = small if name != "cifar10-perceptual" else ()
         model, parts[name] = run_recipe(name, given, device, folder / name, overrides, **changes)

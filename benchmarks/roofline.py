@@ -26,7 +26,7 @@ from tinygen.data.cifar10 import CLASSES
 from tinygen.train import Progress, load_recipe
 from tinygen.train.setup import set_up
 
-RECIPES = ("cifar10-vqgan", "cifar10-kl", "cifar10-ldm", "cifar10-ldm-text", "cifar10-prior", "cifar10-dcgan")
+RECIPES = ("cifar10-vqgan", "cifar10-vqgan-tuned", "cifar10-kl", "cifar10-ldm", "cifar10-ldm-text", "cifar10-prior", "cifar10-dcgan")
 
 
 def one_step(recipe, batch: int = 8) -> tuple[torch.nn.Module, Callable[[], None]]:
