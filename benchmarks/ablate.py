@@ -10,8 +10,8 @@ different ways. Results are added to the JSON file, so that an interrupted table
 Seconds are those of the process on a CPU: of training, or of drawing the images. The recipe itself is trained from three seeds:
 their spread is the error of all rows. Other paths come with the prediction and the density of times that belong to them; the
 last two variants train a first stage of their own, on the same number of images. `leak` looks in samples of a GAN for the marks of
-the augmentation that its critic saw. `witness` measures first stages by what no critic and no judge of theirs knows: a network that was
-trained on `shapes` and never saw a photograph, and the power of their reconstructions in four bands of frequency.
+the augmentation that its critic saw. `witness` measures reconstructions and samples by what no critic and no judge of theirs knows: a network that was
+trained on `shapes` and never saw a photograph, and their power in four bands of frequency.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import torch
 from tinygen.data import load, to_float, to_uint8
 from tinygen.evaluate import Gaussian, evaluate, frechet_distance, judge_images
 from tinygen.evaluate.judging import weights_sha256
+from tinygen.evaluate.making import generate_images
 from tinygen.gan import diff_augment
 from tinygen.latent import cache_latents
 from tinygen.models import load_model
@@ -144,8 +145,9 @@ def leak(name: str, n: int, device: str) -> None:
 
 
 def witness(n: int, device: str) -> None:
-    """FD of reconstructions in the features of zoo:shapes-judge, and their power over that of the originals (cycles a pixel)."""
-    test, train_images = load("cifar10:test", device=device).images[:n], load("cifar10:train", device=device).images[:10_000]
+    """FD of reconstructions and samples in the features of zoo:shapes-judge, and their power over that of test images (cycles a pixel)."""
+    data = load("cifar10:test", device=device).subset(range(n))
+    test, train_images = data.images, load("cifar10:train", device=device).images[:10_000]
     judge = load_model("zoo:shapes-judge", device)[0]
     reference = Gaussian.fit(judge_images(judge, train_images).features)
     power = lambda x: torch.fft.fft2(x - x.mean(0)).abs().square().mean((0, 1))
@@ -153,12 +155,13 @@ def witness(n: int, device: str) -> None:
     frequency = (frequency[:, None].square() + frequency.square()).sqrt()                                # (32, 32)
     edges = (0.0, 0.125, 0.25, 0.375, 1.0)
     print("| images | FD by zoo:shapes-judge | power " + " | ".join(f"{a} to {b}" for a, b in zip(edges, edges[1:])) + " |\n" + "|---" * 6 + "|")
-    for name in ("test images", "cifar10-vqvae", "cifar10-vqgan", "cifar10-vqgan-tuned", "cifar10-kl"):
-        images = test
-        if name != "test images":
-            model = load_model(f"zoo:{name}", device)[0]
+    for name in ("test images", "cifar10-vqvae", "cifar10-vqgan", "cifar10-vqgan-tuned", "cifar10-kl", "cifar10-dcgan", "cifar10-ldm", "cifar10-ldm-tuned"):
+        images, model = test, None if name == "test images" else load_model(f"zoo:{name}", device)[0]
+        if hasattr(model, "reconstruct"):
             with torch.no_grad():
                 images = torch.cat([to_uint8(model.reconstruct(to_float(part))) for part in test.split(100)])
+        elif model is not None:
+            images = generate_images(model, data, n, 0, 100, sampling={"steps": 16} if "ldm" in name else {})[0].to(device)
         fd = frechet_distance(Gaussian.fit(judge_images(judge, images).features), reference)
         ratio = power(to_float(images)) / power(to_float(test))
         bands = [ratio[(frequency > a) & (frequency <= b)].mean().item() for a, b in zip(edges, edges[1:])]

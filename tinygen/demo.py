@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .data import load, to_float, to_uint8
 from .evaluate import evaluate, print_report
-from .models import load_model
+from .models import load_model, read_facts
 from .show import Page, codebook_map, labelled_grid, loss_curves, save_gif, save_png
 from .show.grids import grid
 from .train import choose_device, default_tier, load_recipe, train
@@ -36,8 +36,12 @@ class Plan:
     prompts: tuple[str, ...] = ()
     images: int | None = None                           # train with the first so many only
     changes: tuple[str, ...] = ()                       # of the diffusion recipe, "key=value"
+    decoder: str | None = None                          # recipe that trains the decoder on, with samples
+    decoder_minutes: float = 0.0
+    samples: int | None = None                          # for it; as its recipe says
 
 
+STAGES = {"first stage": "vqgan", "diffusion": "ldm", "decoder": "tuned"}             # and their folders
 PROMPTS = (
     "a large red star on a blue striped background",
     "a small white heart on the left of a plain black background",
@@ -50,16 +54,16 @@ PROMPTS = (
 )
 DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=3.0, prompts=PROMPTS,
             changes=("objective.label_dropout=0.25", "train.batch_size=64", "train.lr=3.0e-3"))
-SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 10.0, n=10000, steps=24, guidance=2.0)
+SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 8.0, n=10000, steps=24, guidance=2.0, decoder="cifar10-ldm-tuned", decoder_minutes=2.0)
 
 
 def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = None) -> dict:
-    """Fill the folder `out` with two trained models, pictures, index.html and report.json; return the latter's content.
+    """Fill the folder `out` with the trained models, pictures, index.html and report.json; return the latter's content.
 
     The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards. Those of an
     earlier run in the same folder are replaced.
     """
-    for name in ("vqgan", "ldm"):
+    for name in ("vqgan", "ldm", "tuned"):
         shutil.rmtree(out / name, ignore_errors=True)
     console, seconds = Console(), {}
     device = choose_device(device)
@@ -67,7 +71,7 @@ def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = Non
 
     @contextmanager
     def stage(name: str, title: str):
-        console.rule(f"{len(seconds) + 1} of 4  {title}")
+        console.rule(f"{len(seconds) + 1} of {5 if plan.decoder else 4}  {title}")
         started = time.perf_counter()
         yield
         seconds[name] = round(time.perf_counter() - started, 1)
@@ -85,10 +89,16 @@ def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = Non
     with stage("diffusion", "Latent diffusion: learn to make such codes out of noise"):
         recipe = replace(load_recipe(plan.diffusion, tier, plan.changes), first_stage=str(out / "vqgan"))
         ldm = train(recipe, out / "ldm", device=str(device), minutes=plan.diffusion_minutes, data=data)
+    last = "tuned" if plan.decoder else "ldm"
+    if plan.decoder:
+        with stage("decoder", "Its decoder: learn to paint what diffusion draws"):
+            few = [f"objective.samples={plan.samples}"] if plan.samples else []
+            recipe = replace(load_recipe(plan.decoder, tier, few), data=plan.data, start=str(out / "ldm"))
+            ldm = train(recipe, out / "tuned", device=str(device), minutes=plan.decoder_minutes, data=data)
     with stage("look and measure", "Look and measure"):
         pictures |= draw(plan, vqgan, ldm, data, test, out, device)
         reports = {}
-        for name, options in (("vqgan", {}), ("ldm", {"steps": plan.steps, "guidance_scale": plan.guidance})):
+        for name, options in (("vqgan", {}), (last, {"steps": plan.steps, "guidance_scale": plan.guidance})):
             model, info = load_model(out / name, device)
             reports[name] = evaluate(model, info, plan.data, plan.n, device=device, **options) | {"training": training(info)}
             print_report(reports[name], console)
@@ -96,12 +106,13 @@ def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = Non
     (out / "report.json").write_text(json.dumps(report, indent=1))
     total = sum(seconds.values())
     write_page(plan, out, pictures, reports, total)
-    first, second = reports["vqgan"]["metrics"], reports["ldm"]["metrics"]
+    first, second = reports["vqgan"]["metrics"], reports[last]["metrics"]
     console.print(f"\nVQGAN: PSNR {first['psnr']:.1f} dB, FD {first['fd']:.2f}, {first['code_usage']:.0%} of the codes in use. "
                   f"Latent diffusion: FD {second['fd']:.2f}, {second['class_adherence']:.0%} of the samples recognised as "
                   f"their class, recall {second['recall']:.2f}, duplicates {second['duplicates']:.1%}.")
+    learning = {name: training(read_facts(out / folder)["info"]) for name, folder in STAGES.items() if name in seconds}
     for name, part in seconds.items():
-        learnt = reports.get({"first stage": "vqgan", "diffusion": "ldm"}.get(name), {}).get("training")
+        learnt = learning.get(name)
         console.print(f"   {name}: {part:.0f} s" + (f", {learnt['seconds']:.0f} of them training, "
                       f"{learnt['images_per_second']:.0f} images/s" if learnt else ""), highlight=False)
     console.print(f"{total / 60:.1f} minutes in all. Open [bold]{out / 'index.html'}[/bold]; the pictures:")
@@ -188,6 +199,6 @@ def write_page(plan: Plan, out: Path, pictures: dict[str, Path], reports: dict, 
             ("curves", "How training went", "The terms of the losses over the images seen.")):
         if name in pictures:
             page.section(title, text).image(pictures[name].read_bytes())
-    for name, title in (("vqgan", "Measured: reconstructions"), ("ldm", "Measured: samples")):
-        page.section(title).report(reports[name], "FD and KD are in our own judge's features, they are not FID and KID.")
+    for report, title in zip(reports.values(), ("Measured: reconstructions", "Measured: samples"), strict=True):
+        page.section(title).report(report, "FD and KD are in our own judge's features, they are not FID and KID.")
     page.save(out / "index.html")

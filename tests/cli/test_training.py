@@ -142,4 +142,5 @@ def test_demo_and_speedrun_are_given_their_plans(run, tmp_path, monkeypatch):
     assert asked[1] == (demo.SPEEDRUN, tmp_path / "real", "cpu", "gpu")
     dry, *rest = asked[2]
     assert rest == [tmp_path / "dry", None, None]
-    assert dry.first_stage == "cifar10-vqgan" and dry.first_stage_minutes + dry.diffusion_minutes < 0.2 and dry.n <= 50
+    assert dry.first_stage == "cifar10-vqgan" and dry.first_stage_minutes + dry.diffusion_minutes + dry.decoder_minutes < 0.2
+    assert dry.n <= 50 and dry.decoder == "cifar10-ldm-tuned" and dry.samples <= 50

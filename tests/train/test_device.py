@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from tinygen.data import generate_shapes
 from tinygen.data.meadow import generate_meadow
-from tinygen.latent import add_low_rank
+from tinygen.features import Classifier
+from tinygen.latent import DecoderObjective, add_low_rank
 from tinygen.models import call
 from tinygen.show import codebook_map
 from tinygen.train import EMA, Progress, load_recipe
@@ -104,6 +105,11 @@ def test_a_step_and_a_preview(name, strict):
     if name == "ldm":
         pipeline, images, by_hand = objective.model, batch.images.new_zeros(8, 3, 32, 32), Generator.real("cpu")
         pipeline.inpaint(images, images[:, :1] > 0, by_hand, steps=2)                               # a generator of the CPU will do
+        tuned = DecoderObjective(pipeline, Classifier("plain", {"class": 10}, width=4).to(META), samples=16, steps=2).to(META)
+        images = tuned.batches(training.data, batch_size=8, seed=0, flip=False)[0]
+        for _, loss, _ in tuned.train().losses(images, Progress(984, 1000, Generator(META))):
+            loss.backward()
+        tuned.preview(pipeline, images)
         add_low_rank(pipeline.denoiser.network)
         pipeline.generate(2, generator=by_hand, steps=2)
 

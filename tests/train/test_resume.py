@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tinygen.errors import TinygenError
 from tinygen.models import load_model
-from tinygen.train import loop
+from tinygen.train import budget
 
 SCRIPT = Path(__file__).with_name("tiny.py")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1"}
@@ -142,23 +142,49 @@ def test_a_checkpoint_keeps_the_scale_of_half_precision(trainer, tmp_path):
     assert again.accelerator.scaler.get_scale() == 128.0
 
 
-def test_a_time_budget_is_divided_by_the_time_of_a_step(trainer, monkeypatch, tmp_path):
+@pytest.fixture
+def paced(trainer, monkeypatch, tmp_path):
+    """paced(seconds) -> a Trainer whose step number `step` takes seconds(step), by the only clock that there is."""
+    now = [0.0]
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def make(seconds, kind="gan", **options):
+        timed = trainer(kind, tmp_path / "timed", **options)
+        step = timed.train_step
+
+        def train_step(progress):
+            now[0] += seconds(progress.step)
+            return step(progress)
+
+        timed.train_step = train_step
+        return timed
+
+    return make, now
+
+
+def test_a_time_budget_is_divided_by_the_time_of_a_step(paced):
     """By a clock that says 3/8 s a step and 7/8 s every fourth (as with R1): half a second. The timed steps are undone."""
-    timed, now = trainer("gan", tmp_path), [0.0]
+    timed = paced[0](lambda step: 0.375 if step % 4 else 0.875)
     before = {name: value.clone() for name, value in timed.objective.state_dict().items()}
-    step = timed.train_step
-
-    def slow_every_fourth(progress):
-        now[0] += 0.375 if progress.step % 4 else 0.875
-        return step(progress)
-
-    timed.train_step = slow_every_fourth
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    assert timed.steps_within(1.5) == 180
+    assert budget.steps_within(timed, 1.5) == 180
     assert all(torch.equal(value, before[name]) for name, value in timed.objective.state_dict().items())
     assert not any(optimizer.state for optimizer in timed.optimizers.values())
     for average, weight in zip(timed.ema.model.parameters(), timed.objective.model.parameters(), strict=True):
         assert torch.equal(average, weight)
+
+
+@pytest.mark.parametrize("warm_up", [4.0, 0.1])
+def test_a_time_budget_is_kept_though_the_first_steps_mislead(paced, warm_up):
+    """The warm-up is four times as slow, or ten times as fast, as the training, whose steps take a second and then half of one."""
+    make, now = paced
+    timed = make(lambda step: warm_up if step >= 980 else 1.0 if step < 100 else 0.5, kind="fsq", minutes=5, checkpoint_every=0)
+    fractions = []
+    losses = timed.objective.losses
+    timed.objective.losses = lambda batch, progress: (fractions.append(progress.fraction), losses(batch, progress))[1]
+    timed.run()
+    assert now[0] - 16 * warm_up == pytest.approx(300, abs=35)
+    assert timed.step == timed.total == pytest.approx(500, abs=70) and fractions[-1] == (timed.total - 1) / timed.total
+    assert json.loads((timed.out / "model.json").read_text())["info"]["steps"] == timed.total
 
 
 def test_resume_with_another_recipe_is_refused(trainer, tmp_path):

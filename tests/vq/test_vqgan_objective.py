@@ -112,12 +112,13 @@ def test_a_critic_of_features_hears_nothing_but_the_maps():
     trained = objective(adversarial_weight=0.5, critic="features", perceptual=network, discriminator_channels=4)
     x = batch().images
     bluer = x + torch.tensor([0, 0, 0.3])[:, None, None]
-    torch.testing.assert_close(trained.logits(x), trained.logits(bluer))
-    assert len(trained.logits(x)) == 4                                          # one map of logits for each of its four
-    assert not torch.allclose(trained.logits(x)[0], trained.logits(x.flip(1))[0], atol=1e-3)
+    say = lambda images: trained.logits(network.maps(images))
+    torch.testing.assert_close(say(x), say(bluer))
+    assert len(say(x)) == 4                                                     # one map of logits for each of its four
+    assert not torch.allclose(say(x)[0], say(x.flip(1))[0], atol=1e-3)
     trained.eval()                                                              # the codebook stays
     (_, _, ours), (_, theirs, _) = trained.losses(batch(), at(0.9))
-    real, fake = trained.logits(x), trained.logits(trained.model(x)[0])         # all maps weigh the same, whatever their size
+    real, fake = say(x), say(trained.model(x)[0])                               # all maps weigh the same, whatever their size
     by_hand = [(F.relu(1 - a).mean() + F.relu(1 + b).mean(), -b.mean()) for a, b in zip(real, fake, strict=True)]
     torch.testing.assert_close(theirs, sum(pair[0] for pair in by_hand) / 4)
     torch.testing.assert_close(ours["adversarial"], sum(pair[1] for pair in by_hand) / 4)

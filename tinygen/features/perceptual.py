@@ -27,12 +27,13 @@ class PerceptualLoss(nn.Module):
         """Never leaves eval mode: the statistics of the batch norms must not move."""
         return super().train(False)
 
-    def unit_maps(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, 32, 32) in [-1, 1] -> unit-normalised maps in fp32: a list of (B, C, h, w)."""
-        return [unit_normalise(m.float()) for m in self.classifier.maps(x)]
+    @staticmethod
+    def compare(maps: list[Tensor], others: list[Tensor]) -> Tensor:
+        """The classifier's maps of two batches, lists of (B, C, h, w) -> distance of every pair (B,), in fp32."""
+        layers = [(unit_normalise(a.float()) - unit_normalise(b.float())).square().sum(dim=1).mean(dim=(1, 2))     # (B,)
+                  for a, b in zip(maps, others, strict=True)]
+        return torch.stack(layers).mean(dim=0)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Two batches (B, 3, 32, 32) in [-1, 1] -> distance of every pair (B,). Take `.mean()` for a loss."""
-        layers = [(a - b).square().sum(dim=1).mean(dim=(1, 2))                  # (B,)
-                  for a, b in zip(self.unit_maps(x), self.unit_maps(y), strict=True)]
-        return torch.stack(layers).mean(dim=0)
+        return self.compare(self.classifier.maps(x), self.classifier.maps(y))

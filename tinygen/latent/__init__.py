@@ -3,6 +3,7 @@
 from .adapters import Adapter
 from .clip import CLIP, ClipObjective, info_nce
 from .controlnet import ControlledUNet, ControlNet, ControlNetObjective, agreement, edge_map
+from .decoder import DecoderObjective
 from .distillation import DistillationObjective, DistilledDiffusion
 from .inversion import invert
 from .lora import LoRA, LoRAObjective, LowRank, add_low_rank, merge_low_rank
@@ -13,7 +14,7 @@ from .style import adain, codes_of_another, content_distance, gram, style_distan
 from .text import TextEncoder, Tokenizer
 from .textual_inversion import add_word, learn_word
 
-__all__ = ["Adapter", "CLIP", "ClipObjective", "ControlNet", "ControlNetObjective", "ControlledUNet", "DistillationObjective",
+__all__ = ["Adapter", "CLIP", "ClipObjective", "ControlNet", "ControlNetObjective", "ControlledUNet", "DecoderObjective", "DistillationObjective",
            "DistilledDiffusion", "LatentDiffusion", "LatentDiffusionObjective", "LoRA", "LoRAObjective", "LowRank",
            "TextEncoder", "Tokenizer", "adain", "add_low_rank", "add_word", "agreement", "angle_loss", "cache_latents",
            "codes_of_another", "content_distance", "edge_map", "gram", "info_nce", "invert", "learn_word",

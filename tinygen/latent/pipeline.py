@@ -91,8 +91,8 @@ class LatentDiffusion(nn.Module):
     def generate(self, n: int, labels: Tensor | None = None, generator: torch.Generator | None = None, *,
                  prompts: Sequence[str] | None = None, negative_prompt: str = "", steps: int = 24,
                  sampler: str = "dpmpp_2m", guidance_scale: float = 2.0, guidance_interval: tuple[float, float] = (0.0, 1.0),
-                 init: Tensor | None = None, strength: float = 1.0, callback=None, **options: float) -> Tensor:
-        """`n` images (n, 3, S, S) in [-1, 1].
+                 init: Tensor | None = None, strength: float = 1.0, callback=None, decode: bool = True, **options: float) -> Tensor:
+        """`n` images (n, 3, S, S) in [-1, 1]; with `decode` False their normalised latents (n, C, h, w).
 
         labels (n,) int64 and prompts (n texts) condition; guidance_scale 1 is no guidance (Ho and Salimans 2022, arXiv:2207.12598);
         `negative_prompt` takes the place of the empty text in it. `callback(step, t, latents, x0)` sees every step.
@@ -107,7 +107,7 @@ class LatentDiffusion(nn.Module):
         denoise = guided(self.denoiser.x0, told, null, guidance_scale, guidance_interval)
         latents = sample(denoise, self.denoiser.path, (n, *self.first_stage.latent_shape), steps, sampler, generator,
                          x_init=init, t_start=strength, callback=callback, device=self.latent_mean.device, **options)
-        return self.decode(latents)
+        return self.decode(latents) if decode else latents
 
     @torch.no_grad()
     def img2img(self, images: Tensor, strength: float = 0.6, generator: torch.Generator | None = None, **options) -> Tensor:

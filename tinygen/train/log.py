@@ -91,7 +91,7 @@ class Log:
             for name, mean in (means | {"images_per_second": rate, "lr": lr}).items():
                 self.board.add_scalar(name, mean, self.step)
         shown = [f"{name} {mean:.3g}" for name, mean in means.items() if not name.startswith(("gradient_", "logits_"))]
-        self.bar.update(self.task, completed=self.step, terms=" ".join([f"{rate:.0f} img/s", *shown[:5]]))
+        self.bar.update(self.task, completed=self.step, total=self.total, terms=" ".join([f"{rate:.0f} img/s", *shown[:5]]))
         self.pending, self.last_step, self.last_time = [], self.step, now
         return seconds
 

@@ -1,7 +1,5 @@
 """The one training loop: it owns optimisers, precision, clipping, averages, checkpoints; objectives the mathematics."""
 
-import copy
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +12,12 @@ from torch import Tensor, nn
 from ..data import ImageSet
 from ..errors import TinygenError
 from ..models import save_model
+from .budget import Clock, steps_within
 from .checkpoint import find_checkpoint, load_checkpoint, restore, save_checkpoint
 from .ema import EMA
 from .interrupt import Interrupt
 from .log import Log
-from .precision import can_compile, choose_device, choose_precision, synchronize
+from .precision import can_compile, choose_device, choose_precision
 from .recipe import Recipe, difference
 from .setup import learning_rate, make_optimizers, model_info, save_preview, set_up
 
@@ -43,7 +42,8 @@ class Trainer:
         recipe: see load_recipe.
         out: run folder; gets model.safetensors, model.json, log.jsonl, previews/, tensorboard/ and checkpoint/.
         device: "cpu", "cuda", "cuda:1", "mps"; the best there is by default.
-        minutes: time budget; turned into a number of steps by a short warm-up, and stored: a resumed run keeps it.
+        minutes: time budget; turned into a number of steps by a short warm-up and corrected by the clock (see budget). A
+            resumed run keeps the number it had.
         resume: continue from the checkpoint in `out`.
         data: an image set to use in place of the recipe's.
         quiet: no progress bar.
@@ -136,43 +136,22 @@ class Trainer:
         for p, g, mean in zip(parameters, gradients, flat.split([g.numel() for g in gradients])):
             p.grad = torch.empty_like(p).copy_(mean.view_as(g))             # fused kernels want the parameter's layout
 
-    def steps_within(self, minutes: float) -> int:
-        """Time a few throw-away steps, put everything back, and say how many fit into `minutes`."""
-        saved = copy.deepcopy(self.objective.state_dict())
-        average = copy.deepcopy(self.ema.model.state_dict()) if self.ema else None
-        self.total = 1000                                       # timed near the end: every term of the loss is in force
-        times = []
-        for count in range(16):
-            start = time.perf_counter()
-            self.train_step(self.progress(980 + count))
-            synchronize(self.device)
-            times.append(time.perf_counter() - start)
-        rounds = [sum(times[i:i + 4]) for i in (4, 8, 12)]      # the first allocate and compile; R1 comes in every 4th
-        each = sorted(rounds)[1] / 4                            # the median forgives hiccups
-        self.objective.load_state_dict(saved)
-        for optimizer in self.optimizers.values():
-            optimizer.state.clear()
-        if self.ema:
-            self.ema.model.load_state_dict(average)
-        steps = torch.tensor([max(10, int(60 * minutes / each))], device=self.device)
-        if self.accelerator.num_processes > 1:
-            torch.distributed.broadcast(steps, src=0)
-        return int(steps)
-
     def run(self) -> nn.Module:
         """Train to the end, save the model, return it in eval mode. Ctrl-C saves, then KeyboardInterrupt."""
         if self.resume:
             self.restore()
         elif self.minutes:
-            self.total = self.steps_within(self.minutes)
+            self.total = steps_within(self, self.minutes)
         self.objective.train()
         main = self.accelerator.is_main_process
         log = Log(self.out, self.recipe.name, self.total, self.config.batch_size, first_step=self.step,
                   seconds=self.seconds, quiet=self.quiet or not main, write=main)
         with log, Interrupt() as interrupt:
+            clock = Clock(None if self.resume else self.minutes)
             while self.step < self.total:
                 scalars = self.train_step(self.progress(self.step))
                 self.step += 1
+                self.total = log.total = clock.steps(self)
                 last = self.step == self.total
                 due = lambda every: every and self.step % every == 0
                 log.add(self.step, scalars)

@@ -66,6 +66,7 @@ class Recipe:
     data: str                                # name of an image set
     about: str = ""
     model: dict[str, Any] = field(default_factory=dict)          # arguments of the model
+    trains: str | None = None                # "decoder" of a latent diffusion model: that, in place of its denoiser
     objective: dict[str, Any] = field(default_factory=dict)      # arguments of its objective
     start: str | None = None                 # zoo:NAME or a run folder: the model to go on with, its arguments and its weights
     first_stage: str | None = None           # zoo:NAME or a run folder

@@ -21,6 +21,7 @@ OBJECTIVES = {
     "prior": ("tinygen.vq", "PriorObjective"),
     "gan": ("tinygen.gan", "GANObjective"),
     "latent-diffusion": ("tinygen.latent", "LatentDiffusionObjective"),
+    "latent-diffusion, decoder": ("tinygen.latent", "DecoderObjective"),                # recipes that say `trains: decoder`
     "clip": ("tinygen.latent", "ClipObjective"),
     "lora": ("tinygen.latent", "LoRAObjective"),
     "controlnet": ("tinygen.latent", "ControlNetObjective"),
@@ -41,6 +42,9 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
     model_type = model_class(recipe.kind)                                  # an unknown kind is reported before any work
     if recipe.kind not in OBJECTIVES:
         raise TinygenError(f"a model of kind {recipe.kind!r} is made of a trained one: it has no recipe of its own")
+    goal = f"{recipe.kind}, {recipe.trains}" if recipe.trains else recipe.kind
+    if goal not in OBJECTIVES:
+        raise TinygenError(f"{recipe.name}: unknown trains {recipe.trains!r} for a model of kind {recipe.kind!r}{nearest(goal, OBJECTIVES)}")
     data = (data or load(recipe.data)).to(device)
     config = dict(recipe.model)
     first_stage = None
@@ -65,7 +69,7 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
                            f"set model.num_classes={known}")
     if first_stage is not None:
         model.first_stage.load_state_dict(first_stage.state_dict())
-    module, name = OBJECTIVES[recipe.kind]
+    module, name = OBJECTIVES[goal]
     context = {"model": model}
     if recipe.perceptual:
         context["perceptual"] = load_model(recipe.perceptual, device)[0].requires_grad_(False)

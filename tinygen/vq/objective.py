@@ -75,12 +75,18 @@ class VQGANObjective(nn.Module):
         self.latent_weights = {"commitment": commitment_weight, "codebook": codebook_weight, "kl": kl_weight}
         self.adversarial_weight, self.adaptive_maximum = adversarial_weight, adaptive_maximum
         self.adversarial_start, self.adversarial_full = adversarial_start, adversarial_full
-        if hasattr(model, "codebook_size"):
-            self.register_buffer("epoch_counts", torch.zeros(model.codebook_size))
+        if hasattr(self.first_stage, "codebook_size"):
+            self.register_buffer("epoch_counts", torch.zeros(self.first_stage.codebook_size))
+
+    @property
+    def first_stage(self) -> nn.Module:
+        """The autoencoder that is trained: here, the model itself."""
+        return self.model
 
     def kept(self) -> list[nn.Module]:
-        """The parts of the model that are not trained: with `decoder_only`, encoder and quantiser."""
-        return [getattr(self.model, name) for name in ("encoder", "quantizer") if self.decoder_only and hasattr(self.model, name)]
+        """The parts of the first stage that are not trained: with `decoder_only`, encoder and quantiser."""
+        return [getattr(self.first_stage, name) for name in ("encoder", "quantizer")
+                if self.decoder_only and hasattr(self.first_stage, name)]
 
     def train(self, mode: bool = True) -> "VQGANObjective":
         """What is not trained stays in eval mode: a codebook that follows its latents moves without gradients."""
@@ -103,35 +109,45 @@ class VQGANObjective(nn.Module):
     def compile_model(self) -> None:
         """torch.compile encoder and decoder; not the quantiser, which looks at values, nor the last layer, where the adaptive
         weight goes backward twice."""
-        self.model.encoder.compile()
-        self.model.decoder.layers.compile()
+        self.first_stage.encoder.compile()
+        self.first_stage.decoder.layers.compile()
 
     def ramp(self, fraction: float) -> float:
         """Share of the adversarial weight that is in force after `fraction` of the run."""
         width = max(self.adversarial_full - self.adversarial_start, 1e-9)
         return min(1.0, max(0.0, (fraction - self.adversarial_start) / width))
 
-    def logits(self, images: Tensor) -> list[Tensor]:
-        """What the discriminator says of images (B, 3, S, S): maps of logits (B, 1, h, w), of patches one, of features L."""
-        return self.discriminator(self.perceptual.classifier.maps(images)) if self.sees_features else [self.discriminator(images)]
+    def painted(self, reconstruction: Tensor, progress) -> Tensor:
+        """What the critic judges, (B, 3, S, S); here, the reconstructions (B, 3, S, S) themselves."""
+        return reconstruction
+
+    def logits(self, views: list[Tensor]) -> list[Tensor]:
+        """What the discriminator says of images (one view) or of the maps of their features (L views): logits (B, 1, h, w), one each."""
+        return self.discriminator(views) if self.sees_features else [self.discriminator(view) for view in views]
 
     def losses(self, batch: Batch, progress) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """First the autoencoder's loss, then the discriminator's on the same images."""
         x = batch.images                                                                    # (B, 3, S, S)
-        reconstruction, extra = self.model(x, progress.generator)
+        reconstruction, extra = self.first_stage(x, progress.generator)
         reconstruction = reconstruction.float()
+        painted = self.painted(reconstruction, progress)
+        real, fake = [x], [painted]                                                         # what the critic sees of them
         terms = {"mse": F.mse_loss(reconstruction, x)}
         if self.pixel_loss == "l1":
             terms["l1"] = F.l1_loss(reconstruction, x)
         loss = self.pixel_weight * terms[self.pixel_loss]
         if self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(reconstruction, x).mean()
+            see = self.perceptual.classifier.maps
+            maps, maps_of_x = see(reconstruction), see(x)
+            terms["perceptual"] = self.perceptual.compare(maps, maps_of_x).mean()
             loss = loss + self.perceptual_weight * terms["perceptual"]
+            if self.sees_features:
+                real, fake = maps_of_x, maps if painted is reconstruction else see(painted)
         scalars = dict(terms) | {"psnr": -10 * torch.log10(terms["mse"].detach() / 4)}      # range 2, so peak^2 = 4
         if self.discriminator is not None and (ramp := self.ramp(progress.fraction)) > 0:
             self.discriminator.requires_grad_(False)
-            adversarial = torch.stack([generator_loss("hinge", fake) for fake in self.logits(reconstruction)]).mean()
-            weight = adaptive_weight(loss, adversarial, self.model.decoder.last_weight, self.adaptive_maximum)
+            adversarial = torch.stack([generator_loss("hinge", logits) for logits in self.logits(fake)]).mean()
+            weight = adaptive_weight(loss, adversarial, self.first_stage.decoder.last_weight, self.adaptive_maximum)
             loss = loss + self.adversarial_weight * ramp * weight * adversarial
             self.discriminator.requires_grad_(True)
             scalars |= {"adversarial": adversarial, "adaptive_weight": weight, "ramp": torch.tensor(ramp)}
@@ -143,7 +159,7 @@ class VQGANObjective(nn.Module):
             scalars[name] = value
         yield "autoencoder", loss, scalars
         if self.discriminator is not None:
-            pairs = [logits.chunk(2) for logits in self.logits(torch.cat([x, reconstruction.detach()]))]
+            pairs = list(zip(self.logits(real), self.logits([view.detach() for view in fake]), strict=True))
             loss = torch.stack([discriminator_loss("hinge", real, fake) for real, fake in pairs]).mean()
             means = torch.stack([torch.stack([part.float().mean() for part in pair]) for pair in pairs]).mean(0)
             yield "discriminator", loss, {"discriminator": loss, "logits_real": means[0], "logits_fake": means[1]}
