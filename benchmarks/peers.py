@@ -6,7 +6,7 @@
 
 Samples: `ours` starts from nothing: recipe cifar10-perceptual for 7 % of the minutes, cifar10-vqgan for 23 %, cifar10-ldm for half,
 cifar10-ldm-tuned for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of
-these libraries. On a CPU all of these but the GAN take batches of 32: in minutes, steps are scarce. Reconstructions: `vqgan` and
+these libraries. On a CPU VQGAN and all diffusion take batches of 32: in minutes, steps are scarce. Reconstructions: `vqgan` and
 `taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not counted); `our-vq` and `peer-vq` our vector
 quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
 Recipes are trained by tinygen; every other contestant gets AdamW with a peak rate of 1e-3 (2e-3 for autoencoders), a cosine
@@ -196,7 +196,7 @@ def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
             ("cifar10-perceptual", 1 / 15, (), {}),
             ("cifar10-vqgan", 0.3, small, {"perceptual": at("perceptual")}),
             ("cifar10-ldm", 0.8, small, {"first_stage": at("vqgan")}),
-            ("cifar10-ldm-tuned", 1.0, (f"objective.samples={int(min(20_000, 220 * minutes))}",),
+            ("cifar10-ldm-tuned", 1.0, (f"objective.samples={int(min(10_000, 220 * minutes))}",),
              {"start": at("ldm"), "perceptual": at("perceptual")})):
         model, parts[name] = run_recipe(name, until * minutes - spent, device, folder / name, overrides, **changes)
         spent += parts[name]["minutes"]

@@ -38,7 +38,7 @@ class Plan:
     changes: tuple[str, ...] = ()                       # of the diffusion recipe, "key=value"
     decoder: str | None = None                          # recipe that trains the decoder on, with samples
     decoder_minutes: float = 0.0
-    samples: int | None = None                          # for it; as its recipe says
+    samples: int | None = None                          # latents drawn for it, before its minutes; as its recipe says
 
 
 STAGES = {"first stage": "vqgan", "diffusion": "ldm", "decoder": "tuned"}             # and their folders
@@ -54,14 +54,15 @@ PROMPTS = (
 )
 DEMO = Plan("shapes", "shapes-vqgan", "shapes-ldm", 1.0, 2.8, n=500, steps=12, guidance=3.0, prompts=PROMPTS,
             changes=("objective.label_dropout=0.25", "train.batch_size=64", "train.lr=3.0e-3"))
-SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 8.0, n=10000, steps=24, guidance=2.0, decoder="cifar10-ldm-tuned", decoder_minutes=2.0)
+SPEEDRUN = Plan("cifar10", "cifar10-vqgan", "cifar10-ldm", 5.0, 8.0, n=10000, steps=24, guidance=2.0, decoder="cifar10-ldm-tuned", decoder_minutes=2.0,
+                samples=5000)
 
 
 def run(plan: Plan, out: Path, device: str | None = None, tier: str | None = None) -> dict:
     """Fill the folder `out` with the trained models, pictures, index.html and report.json; return the latter's content.
 
     The models are run folders like any other: `tinygen sample OUT/ldm ...` works on them afterwards. Those of an
-    earlier run in the same folder are replaced.
+    earlier run in the same folder are replaced. With a `decoder` in the plan OUT/tuned is what is measured as a generator.
     """
     for name in ("vqgan", "ldm", "tuned"):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -191,7 +192,8 @@ def write_page(plan: Plan, out: Path, pictures: dict[str, Path], reports: dict, 
             ("reconstructions", "First stage: 64 codes a picture",
              "The VQGAN writes every picture as an 8 by 8 map of codes, and reads it back."),
             ("codebook", "The codebook", "How often each code is used, and what the decoder draws for it."),
-            ("classes", "Samples, class by class", "Latent diffusion starts from noise and is told the object only."),
+            ("classes", "Samples, class by class", "Latent diffusion starts from noise and is told the object only."
+             + " Its decoder was trained on with samples; the reconstructions above are those of the VQGAN." * bool(plan.decoder)),
             ("prompts", "Samples, sentence by sentence",
              "The same network, told in words: the first samples drawn, not the best."),
             ("denoising", "From noise to picture",

@@ -31,7 +31,7 @@ INTRODUCED = {
     },
     "tinygen.latent": {
         "15": "CLIP ClipObjective TextEncoder Tokenizer info_nce",
-        "16": "LatentDiffusion LatentDiffusionObjective cache_latents",
+        "16": "DecoderObjective LatentDiffusion LatentDiffusionObjective cache_latents",
         "18": "Adapter ControlNet ControlNetObjective ControlledUNet LoRA LoRAObjective LowRank adain add_low_rank add_word agreement "
               "angle_loss codes_of_another content_distance edge_map gram invert learn_word merge_low_rank steer_codes "
               "style_distance stylise views",

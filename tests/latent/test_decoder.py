@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from tinygen.autoencoder import KLAutoencoder
 from tinygen.data import ImageSet, to_float
 from tinygen.data.batches import seeded_generator
+from tinygen.errors import TinygenError
 from tinygen.features import Classifier
 from tinygen.latent import DecoderObjective, LatentDiffusion, Tokenizer
 from tinygen.vq import VQAutoencoder
@@ -87,6 +88,11 @@ def test_the_critic_is_shown_what_the_model_draws(num_classes, words, first_stag
         torch.testing.assert_close(terms["adversarial"], -sum(b.mean() for _, b in pairs) / 4)
         torch.testing.assert_close(terms["mse"], F.mse_loss(trained.first_stage(batch.images)[0], batch.images))
     assert trained.preview(model, batch).shape == (4 + 4 + 10, 3, 16, 16)
+
+
+def test_it_needs_samples():
+    with pytest.raises(TinygenError, match="samples must be at least 1, not 0"):
+        objective(pipeline(), samples=0)
 
 
 def test_each_process_draws_its_own_samples():

@@ -122,7 +122,9 @@ def test_devices_that_meet_are_refused(strict):
         torch.randn(3, generator=Generator.real("cpu"), device=META)
 
 
-@pytest.mark.parametrize("name, changes", [("shapes-vqgan", []), ("shapes-kl", []), ("shapes-vqgan", ["objective.critic=features", "objective.decoder_only=true"])])
+@pytest.mark.parametrize("name, changes", [("shapes-vqgan", []), ("shapes-kl", []), ("shapes-vqgan", ["objective.critic=features", "objective.decoder_only=true"]),
+                                           ("cifar10-ldm-tuned", ["objective.samples=16", "objective.steps=2", "data=shapes", "start=zoo:shapes-ldm-vq",
+                                                                  "perceptual=zoo:shapes-perceptual", "train.precision=fp32"])])
 def test_a_compiled_first_stage_meets_its_critic(name, changes, tmp_path, monkeypatch):
     """The first step goes backward once, later ones twice more for the adaptive weight, which a compiled graph may refuse."""
     compile_module = torch.nn.Module.compile

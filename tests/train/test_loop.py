@@ -232,8 +232,9 @@ def test_mistakes_in_a_recipe_are_found_before_training(tiny, models):
                 ({"first_stage": str(models / "features")}, "is of kind 'classifier': name a 'vq' or 'kl' model"),
                 ({"first_stage": "zoo:nothing"}, "no model 'zoo:nothing'"),
                 ({"first_stage": None}, "first_stage"),
-                ({"trains": "encoder"}, "unknown trains 'encoder' for a model of kind 'latent-diffusion'"),
-                ({"kind": "gan", "trains": "decoder"}, "unknown trains 'decoder' for a model of kind 'gan'")]
+                ({"trains": "encoder"}, "trains 'encoder' is not for a model of kind 'latent-diffusion'"),
+                ({"kind": "gan", "trains": "decoder"}, "trains 'decoder' is not for a model of kind 'gan'"),
+                ({"trains": "decoder"}, "trains 'decoder' needs a trained model: name it in start")]
     for change, message in mistakes:
         with pytest.raises(TinygenError, match=message):
             set_up(replace(good, **change), device, data)

@@ -18,7 +18,7 @@ from tinygen.train import budget
 
 SCRIPT = Path(__file__).with_name("tiny.py")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1"}
-RESUMED = ("vq", "latent-diffusion", "gan", "classifier")
+RESUMED = ("vq", "latent-diffusion", "decoder", "gan", "classifier")
 
 
 @pytest.mark.parametrize("kind", RESUMED)

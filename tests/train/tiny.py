@@ -25,7 +25,11 @@ MODELS = {
     "latent-diffusion": {"num_classes": 3, "words": "captions", "text_channels": 8, "text_length": 6, "text_depth": 1,
                          "network_options": {"channels": 8, "channel_mults": [1], "blocks": 1, "dropout": 0.1}},
 }
+FIRST = {"latent_channels": 2, "channels": 8, "image_size": 16}
+PIPELINE = {"num_classes": 3, "network_options": {"channels": 8, "channel_mults": [1], "blocks": 1},
+            "first_stage": {"kind": "kl", "config": FIRST}}
 OBJECTIVES = {
+    "decoder": {"samples": 12, "steps": 2, "discriminator_channels": 4},
     "vq": {"perceptual_weight": 0.1, "adversarial_weight": 0.1, "adversarial_start": 0.1, "adversarial_full": 0.6,
            "discriminator_channels": 4},
     "gan": {"discriminator_channels": 4, "generator_every": 2, "regulariser": "r1", "spectral_norm": True,
@@ -33,7 +37,7 @@ OBJECTIVES = {
 }
 
 
-STEPS = {"fsq": 4, "vq": 40, "latent-diffusion": 60}                      # of two processes
+STEPS = {"fsq": 4, "vq": 40, "latent-diffusion": 60, "decoder": 6}                      # of two processes
 
 
 def dataset(kind: str = "vq", n: int = 24) -> ImageSet:
@@ -48,9 +52,9 @@ def dataset(kind: str = "vq", n: int = 24) -> ImageSet:
 
 
 def prepare(folder: Path) -> None:
-    """The trained models that recipes name: a first stage and a network for the perceptual loss."""
+    """The trained models that recipes name: a first stage, a network for the perceptual loss, a pipeline."""
     torch.manual_seed(7)
-    for name, kind, config in (("first", "kl", {"latent_channels": 2, "channels": 8, "image_size": 16}),
+    for name, kind, config in (("first", "kl", FIRST), ("pipeline", "latent-diffusion", PIPELINE),
                                ("features", "classifier", {"arch": "plain", "heads": {"class": 3}, "width": 4})):
         save_model(folder / name, build(kind, config), kind, config, {"data": "tiny"})
 
@@ -59,10 +63,11 @@ def recipe(kind: str, models: Path, **train) -> Recipe:
     """A tiny recipe; `train` changes its TrainConfig."""
     config = {"steps": 8, "batch_size": 8, "lr": 3e-3, "ema": 0.9, "log_every": 1, "preview_every": 0,
               "checkpoint_every": 3, "precision": "fp32", "flip": kind != "fsq"} | train
-    return Recipe(name=f"tiny-{kind}", kind="vq" if kind == "fsq" else kind, data="tiny", model=MODELS[kind],
-                  objective=OBJECTIVES.get(kind, {}),
+    return Recipe(name=f"tiny-{kind}", kind={"fsq": "vq", "decoder": "latent-diffusion"}.get(kind, kind), data="tiny",
+                  model=MODELS.get(kind, {}), objective=OBJECTIVES.get(kind, {}),
+                  trains="decoder" if kind == "decoder" else None, start=str(models / "pipeline") if kind == "decoder" else None,
                   first_stage=str(models / "first") if kind == "latent-diffusion" else None,
-                  perceptual=str(models / "features") if kind == "vq" else None, train=TrainConfig(**config))
+                  perceptual=str(models / "features") if kind in ("vq", "decoder") else None, train=TrainConfig(**config))
 
 
 def main(kind: str, models: str, out: str, kill_after: str = "") -> None:

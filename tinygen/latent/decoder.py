@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..data import Batch, Batches
 from ..data.batches import seeded_generator
+from ..errors import TinygenError
 from ..vq import VQGANObjective
 from .pipeline import LatentDiffusion
 
@@ -16,23 +17,26 @@ class DecoderObjective(VQGANObjective):
 
     The denoiser's latents are not quite the encoder's: a decoder that has only met those passes the difference on. Here it
     still has to reconstruct, so that it paints what the latents say, but the critic is shown what it makes of latents
-    that the model itself drew. Everything but the decoder stays as it is. To train on what will come at sampling, with a critic of
-    features: Yin et al. 2024, arXiv:2405.14867 (DMD2), and Sauer et al. 2023, arXiv:2311.17042 (ADD), both for the denoiser.
+    that the model itself drew, at one setting of the sampler. Everything but the decoder stays as it is. Looking at generated images
+    through a frozen network: Sauer et al. 2023, arXiv:2311.17042 (ADD); training on what the sampler will feed in: Yin et al. 2024,
+    arXiv:2405.14867 (DMD2). Both train the denoiser, with a teacher beside the critic.
 
     Args:
         model: the pipeline, with a trained denoiser.
         perceptual: frozen classifier, for the perceptual loss and for the critic.
-        samples: how many latents are drawn (by every process), once, before the training.
+        samples: how many latents are drawn (by every process), once, before the training, and again when a run is resumed.
         steps, guidance_scale: how they are drawn; classes or, of a model that knows none, captions of the data are asked in turn.
         pixel_weight, perceptual_weight, adversarial_weight, adversarial_full, critic, discriminator_channels: see VQGANObjective.
     """
 
-    def __init__(self, model: LatentDiffusion, perceptual: nn.Module | None = None, *, samples: int = 20_000, steps: int = 16,
+    def __init__(self, model: LatentDiffusion, perceptual: nn.Module | None = None, *, samples: int = 10_000, steps: int = 16,
                  guidance_scale: float = 2.0, pixel_weight: float = 1.0, perceptual_weight: float = 0.3,
                  adversarial_weight: float = 1.0, adversarial_full: float = 0.1, critic: str = "features",
                  discriminator_channels: int = 48):
         model.requires_grad_(False)
         model.first_stage.decoder.requires_grad_(True)
+        if samples < 1:
+            raise TinygenError(f"samples must be at least 1, not {samples}")
         super().__init__(model, perceptual, pixel_weight=pixel_weight, perceptual_weight=perceptual_weight,
                          adversarial_weight=adversarial_weight, adversarial_start=0.0, adversarial_full=adversarial_full,
                          critic=critic, discriminator_channels=discriminator_channels, decoder_only=True)
@@ -47,10 +51,10 @@ class DecoderObjective(VQGANObjective):
     def batches(self, data, *, seed: int = 0, rank: int = 0, **options) -> Batches:
         """Draw the samples' latents, then return images, augmented."""
         model, device = self.model.eval(), data.images.device
-        generator, parts = seeded_generator(seed, 3, rank, device=device), []
+        generator, parts = seeded_generator(seed, 3, rank), []
         watched = Console(stderr=True)
         chunks = torch.arange(self.samples).split(500)
-        for rows in track(chunks, f"{self.samples:,} latents", console=watched, transient=True, disable=not watched.is_terminal):
+        for rows in track(chunks, f"{self.samples:,} latents", console=watched, transient=True, disable=bool(rank) or not watched.is_terminal):
             told = {"labels": (rows % model.num_classes).to(device)} if model.num_classes else \
                 {"prompts": [data.captions[row % len(data)] for row in rows.tolist()]} if model.tokenizer else {}
             latents = model.generate(len(rows), generator=generator, decode=False, **told, **self.sampling)
@@ -65,6 +69,6 @@ class DecoderObjective(VQGANObjective):
         return self.first_stage.decoder(self.latents[rows]).float()
 
     def preview(self, model: LatentDiffusion, batch: Batch) -> Tensor:
-        """Ten originals, their reconstructions, ten samples, (30, 3, S, S)."""
+        """Up to ten originals, their reconstructions, up to ten samples, (30, 3, S, S) at most."""
         images = batch.images[:10]
         return torch.cat([images, model.first_stage.reconstruct(images), model.first_stage.decoder(self.latents[:10]).clamp(-1, 1)])

@@ -7,7 +7,8 @@ import torch
 
 from .precision import synchronize
 
-CORRECT_EVERY = 64          # steps
+CORRECT_EVERY = 64          # steps, or an eighth of a short run
+AT_LEAST = 10               # steps, however short the time
 
 
 def agreed(steps: float, trainer) -> int:
@@ -19,7 +20,10 @@ def agreed(steps: float, trainer) -> int:
 
 
 def steps_within(trainer, minutes: float) -> int:
-    """Time a few throw-away steps of `trainer`, put everything back, and say how many fit into `minutes`; at least 10."""
+    """Time 16 throw-away steps of `trainer`, put everything back, and say how many fit into `minutes`; at least 10.
+
+    These 16 are not part of the minutes.
+    """
     saved = copy.deepcopy(trainer.objective.state_dict())
     average = copy.deepcopy(trainer.ema.model.state_dict()) if trainer.ema else None
     trainer.total = 1000                                        # timed near the end: every term of the loss is in force
@@ -36,11 +40,14 @@ def steps_within(trainer, minutes: float) -> int:
         optimizer.state.clear()
     if trainer.ema:
         trainer.ema.model.load_state_dict(average)
-    return agreed(max(10, 60 * minutes / each), trainer)
+    return agreed(max(AT_LEAST, 60 * minutes / each), trainer)
 
 
 class Clock:
-    """Watches over the budget of `minutes` from now on; without one it leaves the number of steps alone."""
+    """Watches over the budget of `minutes` from now on; without one it leaves the number of steps alone.
+
+    Learning rate and ramps follow the share of the run that is over, hence the clock: such a run cannot be repeated bit by bit.
+    """
 
     def __init__(self, minutes: float | None):
         self.start, self.minutes = time.perf_counter(), minutes
@@ -48,7 +55,8 @@ class Clock:
     def steps(self, trainer) -> int:
         """How many steps the run should have after all: those done, and as many as fit at their pace into what is left."""
         step = trainer.step
-        if not self.minutes or step % CORRECT_EVERY:
+        if not self.minutes or step % min(CORRECT_EVERY, max(1, trainer.total // 8)):
             return trainer.total
         synchronize(trainer.device)
-        return agreed(step * max(1.0, 60 * self.minutes / (time.perf_counter() - self.start)), trainer)
+        share = (time.perf_counter() - self.start) / (60 * self.minutes)                    # of the budget that is used up
+        return agreed(max(AT_LEAST, step / min(share, 1.0)), trainer)

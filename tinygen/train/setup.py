@@ -44,7 +44,10 @@ def set_up(recipe: Recipe, device: torch.device, data: ImageSet | None = None) -
         raise TinygenError(f"a model of kind {recipe.kind!r} is made of a trained one: it has no recipe of its own")
     goal = f"{recipe.kind}, {recipe.trains}" if recipe.trains else recipe.kind
     if goal not in OBJECTIVES:
-        raise TinygenError(f"{recipe.name}: unknown trains {recipe.trains!r} for a model of kind {recipe.kind!r}{nearest(goal, OBJECTIVES)}")
+        raise TinygenError(f"{recipe.name}: trains {recipe.trains!r} is not for a model of kind {recipe.kind!r}; "
+                           "there is only 'decoder', of a 'latent-diffusion'")
+    if recipe.trains and not recipe.start:
+        raise TinygenError(f"{recipe.name}: trains {recipe.trains!r} needs a trained model: name it in start")
     data = (data or load(recipe.data)).to(device)
     config = dict(recipe.model)
     first_stage = None
