@@ -4,8 +4,8 @@
     python benchmarks/peers.py [--minutes 15] [--n 500] [--only NAME ...] [--device cpu] [--out peers.json]
     python benchmarks/peers.py --speed [--rounds 5]
 
-Samples: `ours` starts from nothing: recipe cifar10-perceptual for 7 % of the minutes, cifar10-vqgan for 23 %, cifar10-ldm for half,
-cifar10-ldm-tuned for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of
+Samples: `ours` starts from nothing: recipe cifar10-perceptual for a fifteenth of the minutes, cifar10-vqgan for two fifths, cifar10-ldm
+for the rest; from an hour on cifar10-vqgan for 23 %, cifar10-ldm for half, cifar10-ldm-tuned for the rest; `dcgan` is recipe cifar10-dcgan; `diffusers` and `lucidrains` are pixel-space DDPMs made of
 these libraries. On a CPU VQGAN and all diffusion take batches of 32: in minutes, steps are scarce. Reconstructions: `vqgan` and
 `taming` are recipes cifar10-vqgan and cifar10-taming (zoo:cifar10-perceptual not counted); `our-vq` and `peer-vq` our vector
 quantiser and vector-quantize-pytorch's in the same autoencoder, by squared error.
@@ -189,15 +189,15 @@ def run_recipe(name: str, minutes: float, device: str, folder: Path, overrides: 
 
 
 def ours(minutes: float, device: str, folder: Path) -> tuple[nn.Module, dict]:
-    """From nothing: the network of the perceptual loss, a VQGAN, latent diffusion in its latents, its decoder on its samples."""
+    """From nothing: the network of the perceptual loss, a VQGAN, latent diffusion in its latents; in an hour or more its decoder on its samples."""
     parts, spent, at = {}, 0.0, lambda name: str(folder / f"cifar10-{name}")
     small = ("train.batch_size=32",) if device == "cpu" else ()
-    for name, until, overrides, changes in (
-            ("cifar10-perceptual", 1 / 15, (), {}),
-            ("cifar10-vqgan", 0.3, small, {"perceptual": at("perceptual")}),
-            ("cifar10-ldm", 0.8, small, {"first_stage": at("vqgan")}),
-            ("cifar10-ldm-tuned", 1.0, (f"objective.samples={int(min(10_000, 220 * minutes))}",),
-             {"start": at("ldm"), "perceptual": at("perceptual")})):
+    stages = [("cifar10-perceptual", 1 / 15, (), {}),
+              ("cifar10-vqgan", 7 / 15 if minutes < 60 else 0.3, small, {"perceptual": at("perceptual")}),
+              ("cifar10-ldm", 1.0 if minutes < 60 else 0.8, small, {"first_stage": at("vqgan")})]
+    if minutes >= 60:
+        stages.append(("cifar10-ldm-tuned", 1.0, (), {"start": at("ldm"), "perceptual": at("perceptual")}))
+    for name, until, overrides, changes in stages:
         model, parts[name] = run_recipe(name, until * minutes - spent, device, folder / name, overrides, **changes)
         spent += parts[name]["minutes"]
     return model, {"minutes": spent, "images": parts["cifar10-ldm"]["images"], "parts": parts}
