@@ -52,9 +52,9 @@ class DecoderObjective(VQGANObjective):
         """Draw the samples' latents, then return images, augmented."""
         model, device = self.model.eval(), data.images.device
         generator, parts = seeded_generator(seed, 3, rank), []
-        watched = Console(stderr=True)
-        chunks = torch.arange(self.samples).split(500)
-        for rows in track(chunks, f"{self.samples:,} latents", console=watched, transient=True, disable=bool(rank) or not watched.is_terminal):
+        console = Console(stderr=True)
+        for rows in track(torch.arange(self.samples).split(500), f"{self.samples:,} latents", console=console,
+                          transient=True, disable=bool(rank) or not console.is_terminal):
             told = {"labels": (rows % model.num_classes).to(device)} if model.num_classes else \
                 {"prompts": [data.captions[row % len(data)] for row in rows.tolist()]} if model.tokenizer else {}
             latents = model.generate(len(rows), generator=generator, decode=False, **told, **self.sampling)
